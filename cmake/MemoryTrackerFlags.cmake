@@ -1,0 +1,50 @@
+# Flags that every target of the project gets through mt_flags. Third-party headers are system headers,
+# so these warnings speak of our own code only.
+include(CheckCCompilerFlag)
+
+add_library(mt_flags INTERFACE)
+target_compile_definitions(mt_flags INTERFACE _GNU_SOURCE)
+target_include_directories(mt_flags INTERFACE
+  ${PROJECT_SOURCE_DIR}/memory_tracker ${PROJECT_BINARY_DIR}/generated)
+target_compile_options(mt_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla -Wformat=2)
+if(MT_WERROR)
+  target_compile_options(mt_flags INTERFACE -Werror)
+endif()
+
+# Debian's hardening, as dpkg-buildflags hardening=+all gives it
+target_compile_options(mt_flags INTERFACE -fstack-protector-strong -Werror=format-security)
+check_c_compiler_flag(-fstack-clash-protection MT_HAVE_STACK_CLASH)
+if(MT_HAVE_STACK_CLASH)
+  target_compile_options(mt_flags INTERFACE -fstack-clash-protection)
+endif()
+check_c_compiler_flag(-fcf-protection MT_HAVE_CF_PROTECTION)
+if(MT_HAVE_CF_PROTECTION)
+  target_compile_options(mt_flags INTERFACE -fcf-protection)
+endif()
+if(NOT MT_SANITIZE)
+  # fortification needs an optimising build and hides from the sanitizers what they look for
+  target_compile_options(mt_flags INTERFACE
+    $<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE> $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=2>)
+endif()
+target_link_options(mt_flags INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed)
+
+# sections that nothing uses do not reach the programs
+target_compile_options(mt_flags INTERFACE -ffunction-sections -fdata-sections)
+target_link_options(mt_flags INTERFACE -Wl,--gc-sections)
+
+if(MT_SANITIZE)
+  set(MT_STATIC_SAMPLER OFF CACHE BOOL "" FORCE)
+  target_compile_options(mt_flags INTERFACE -fsanitize=${MT_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
+  target_link_options(mt_flags INTERFACE -fsanitize=${MT_SANITIZE})
+endif()
+
+# mt_folder_library(NAME FOLDER [LIBRARY...]): a folder of memory_tracker/ is a static library of all
+# its .c files but main.c; the libraries named are the only folders below it that it may use.
+function(mt_folder_library name folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+  add_library(${name} STATIC ${sources})
+  target_link_libraries(${name} PUBLIC mt_flags ${ARGN})
+endfunction()

@@ -1,0 +1,94 @@
+/*
+ * HTTP as the handlers see it: plain structs, no sockets, no library. The server (server.c) turns
+ * its library's types into these and back; handlers are functions of (request, store) -> response.
+ */
+#ifndef MT_API_HTTP_H
+#define MT_API_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "store/store.h"
+
+enum mt_method { MT_METHOD_GET, MT_METHOD_HEAD, MT_METHOD_OTHER };
+
+/* Borrowed from the connection; valid while mt_api_answer runs, not in a job. */
+struct mt_request {
+    enum mt_method method;
+    struct mt_slice path;  /* as sent, up to the first `?`, still percent-encoded */
+    struct mt_slice query; /* as sent, after the first `?`; length 0 if there is none */
+};
+
+/* Owned by whoever fills it; mt_response_fini frees the body. HEAD is the server's business: bodies
+ * are always rendered. */
+struct mt_response {
+    int status;
+    struct mt_buf body;
+    const char *content_type; /* static */
+    const char *allow;        /* static value of an Allow header, or NULL */
+    int retry_after_s;        /* value of a Retry-After header; 0: none */
+};
+
+void mt_response_init(struct mt_response *response);
+void mt_response_fini(struct mt_response *response);
+
+/* mt_response_json: status, application/json and a body of these bytes, replacing what was there.
+ */
+void mt_response_json(struct mt_response *response, int status, const char *body);
+
+/*
+ * mt_response_fail: the answer to a failure after error.def: 500 {"detail":"Internal server
+ * error."} or 503 {"detail":"Service unavailable."} with Retry-After. The reason goes to the log,
+ * not out.
+ */
+void mt_response_fail(struct mt_response *response, enum mt_err code);
+
+/* mt_status_reason: "OK", "Not Found" ...; a static string for every status this program sends. */
+const char *mt_status_reason(int status);
+
+/* The checked parameters of GET /memory-logs. */
+struct mt_logs_query {
+    int64_t limit; /* 1 .. 99999 */
+    int64_t skip;  /* >= 0; INT64_MAX stands for anything larger */
+};
+
+/* Work for a worker thread: a value that owns all it needs. */
+struct mt_job {
+    /* Fills *response. store is NULL if it could not be opened; then *open_error says why. */
+    void (*run)(const struct mt_job *job, struct mt_store *store, const struct mt_error *open_error,
+                struct mt_response *response);
+    struct mt_logs_query logs;
+    int64_t now_s;       /* the clock when the request came */
+    int64_t deadline_ms; /* monotonic; see mt_query */
+    bool (*cancelled)(void *context);
+    void *cancel_context;
+};
+
+enum mt_answer_kind {
+    MT_ANSWER_BYTES, /* response is ready */
+    MT_ANSWER_JOB,   /* job is to be run by a worker, which makes the response */
+};
+
+struct mt_answer {
+    enum mt_answer_kind kind;
+    struct mt_response response; /* initialised by the callee in either case */
+    struct mt_job job;
+};
+
+/* What handlers may know of the process. */
+struct mt_api_state {
+    bool draining; /* SIGTERM came: /readyz says 503 */
+    int64_t now_s; /* the wall clock, Unix s */
+};
+
+/*
+ * mt_api_answer: routes and validates; never blocks, never touches the store: what needs it comes
+ * back as a job. Any thread. The caller frees answer->response.
+ */
+void mt_api_answer(const struct mt_request *request, const struct mt_api_state *state,
+                   struct mt_answer *answer);
+
+#endif

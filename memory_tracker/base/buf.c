@@ -1,0 +1,135 @@
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void mt_buf_init(struct mt_buf *buf, size_t limit)
+{
+    *buf = (struct mt_buf){.limit = limit};
+}
+
+void mt_buf_fini(struct mt_buf *buf)
+{
+    free(buf->data);
+    mt_buf_init(buf, buf->limit);
+}
+
+void mt_buf_clear(struct mt_buf *buf)
+{
+    buf->length = 0;
+    buf->failed = false;
+}
+
+bool mt_buf_reserve(struct mt_buf *buf, size_t more)
+{
+    size_t capacity;
+    char *data;
+
+    if (buf->failed)
+        return false;
+    if (buf->capacity - buf->length >= more)
+        return true;
+    if (more > SIZE_MAX / 2 - buf->length || (buf->limit != 0 && more > buf->limit - buf->length)) {
+        buf->failed = true;
+        return false;
+    }
+    /* doubling keeps the cost of n appends linear; the cap still holds */
+    capacity = buf->capacity < 128 ? 128 : buf->capacity * 2;
+    if (capacity < buf->length + more)
+        capacity = buf->length + more;
+    if (buf->limit != 0 && capacity > buf->limit)
+        capacity = buf->limit;
+    data = realloc(buf->data, capacity);
+    if (data == NULL) {
+        buf->failed = true;
+        return false;
+    }
+    buf->data = data;
+    buf->capacity = capacity;
+    return true;
+}
+
+void mt_buf_append(struct mt_buf *buf, const void *bytes, size_t count)
+{
+    if (count == 0 || !mt_buf_reserve(buf, count))
+        return;
+    memcpy(buf->data + buf->length, bytes, count);
+    buf->length += count;
+}
+
+void mt_buf_append_string(struct mt_buf *buf, const char *string)
+{
+    mt_buf_append(buf, string, strlen(string));
+}
+
+void mt_buf_append_char(struct mt_buf *buf, char c)
+{
+    mt_buf_append(buf, &c, 1);
+}
+
+void mt_buf_append_i64(struct mt_buf *buf, int64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) != 0);
+    if (value < 0)
+        mt_buf_append_char(buf, '-');
+    mt_buf_append(buf, digits + at, sizeof digits - at);
+}
+
+void mt_buf_printf(struct mt_buf *buf, const char *format, ...)
+{
+    va_list arguments;
+    int count;
+
+    va_start(arguments, format);
+    count = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    if (count < 0) {
+        buf->failed = true;
+        return;
+    }
+    /* vsnprintf ends with a NUL that is reserved for but not counted */
+    if (!mt_buf_reserve(buf, (size_t)count + 1))
+        return;
+    va_start(arguments, format);
+    (void)vsnprintf(buf->data + buf->length, (size_t)count + 1, format, arguments);
+    va_end(arguments);
+    buf->length += (size_t)count;
+}
+
+void mt_buf_append_json_string(struct mt_buf *buf, const char *bytes, size_t count)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    mt_buf_append_char(buf, '"');
+    for (size_t i = 0; i < count; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        const char *known = c == 0 ? NULL : strchr("\"\"\\\\\bb\tt\nn\ff\rr", c);
+
+        if (c == '"' || c == '\\' || (c < 0x20 && known != NULL)) {
+            escape[1] = c == '"' || c == '\\' ? (char)c : known[1];
+            mt_buf_append(buf, escape, 2);
+        } else if (c < 0x20) {
+            mt_buf_append(buf, escape, sizeof escape);
+        } else {
+            mt_buf_append_char(buf, (char)c);
+        }
+    }
+    mt_buf_append_char(buf, '"');
+}
+
+const char *mt_buf_string(struct mt_buf *buf)
+{
+    if (!mt_buf_reserve(buf, 1))
+        return NULL;
+    buf->data[buf->length] = '\0';
+    return buf->data;
+}

@@ -1,0 +1,66 @@
+/*
+ * The command line of a program or subcommand, as a table: parsing, --help and --version come from
+ * it. Long options only as `--name VALUE` or `--name=VALUE`; `--` ends them; options and operands
+ * mix. Every command also has --help, --version and --config FILE, and an option for each of its
+ * settings (and NAME-file for a secret one).
+ */
+#ifndef MT_BASE_COMMAND_H
+#define MT_BASE_COMMAND_H
+
+#include "base/config.h"
+
+/* An option that is no setting. */
+struct mt_option {
+    const char *name;        /* without the dashes */
+    const char *placeholder; /* what follows it; NULL: a switch */
+    const char *help;
+};
+
+enum { MT_OPTIONS_MAX = 16, MT_OPERANDS_MAX = 8 };
+
+struct mt_command {
+    const char *name;     /* "memory-tracker logs" */
+    const char *operands; /* for the usage line, e.g. "FILE"; "" for none */
+    const char *summary;  /* one sentence */
+    const char *examples; /* runnable lines, each ended by a newline */
+    const char *notes;    /* further paragraphs after the options, or NULL */
+    enum mt_program program;
+    const struct mt_option *options; /* ended by a row whose name is NULL; may be NULL */
+    size_t least_operands, most_operands;
+};
+
+/* What was typed; strings are borrowed from argv. */
+struct mt_arguments {
+    const char
+        *option[MT_OPTIONS_MAX]; /* by row of the command's options; NULL: not given; "": switch */
+    const char *operand[MT_OPERANDS_MAX];
+    size_t operand_count;
+    bool answered; /* --help or --version was answered on standard output: exit 0 */
+};
+
+/*
+ * mt_command_parse: reads argv[1..], the environment and the configuration file into a new config
+ * (*config, freed by the caller with mt_config_free also on failure) and arguments. USAGE for an
+ * unknown option (with the nearest known one), a missing or surplus value or operand; CONFIG as
+ * config.h says.
+ */
+enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *const *argv,
+                             char *const *environment, struct mt_config **config,
+                             struct mt_arguments *arguments, struct mt_error *error);
+
+/* mt_command_print_help: the help text on standard output. */
+void mt_command_print_help(const struct mt_command *command);
+
+/*
+ * mt_command_fail: logs *error and, for a usage error, where help is to be found. Returns the exit
+ * status of its code.
+ */
+int mt_command_fail(const struct mt_command *command, const struct mt_error *error);
+
+/*
+ * mt_command_finish_output: flushes standard output and tells whether all of it was written: IO
+ * with the reason if not (a full disk, a closed pipe).
+ */
+enum mt_err mt_command_finish_output(struct mt_error *error);
+
+#endif

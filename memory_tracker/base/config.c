@@ -1,0 +1,361 @@
+#include "base/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/text.h"
+
+enum { FILE_MOST_BYTES = 1 << 20 };
+
+struct entry {
+    char *value;  /* owned */
+    char *source; /* owned; what mt_config_source gives */
+    int64_t number;
+    enum mt_origin origin;
+};
+
+struct mt_config {
+    struct entry entries[MT_SETTING_COUNT];
+};
+
+static int64_t usable_cpus(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 1)
+        return 1;
+    return CPU_COUNT(&set);
+}
+
+static bool fill_default(struct mt_config *config, enum mt_setting setting)
+{
+    const char *fallback = mt_setting_info(setting)->fallback;
+    struct entry *entry = &config->entries[setting];
+    char found[256] = "";
+
+    if (setting == MT_SETTING_HOST) {
+        if (gethostname(found, sizeof found - 1) != 0 ||
+            !mt_setting_check(setting, "", found, MT_ERR_CONFIG, NULL, NULL))
+            (void)snprintf(found, sizeof found, "localhost");
+        fallback = found;
+    } else if (setting == MT_SETTING_THREADS) {
+        (void)snprintf(found, sizeof found, "%lld", (long long)usable_cpus());
+        fallback = found;
+    }
+    entry->value = strdup(fallback);
+    entry->source = strdup("default");
+    return entry->value != NULL && entry->source != NULL &&
+           mt_setting_check(setting, "default", fallback, MT_ERR_CONFIG, &entry->number, NULL);
+}
+
+struct mt_config *mt_config_new(void)
+{
+    struct mt_config *config = calloc(1, sizeof *config);
+
+    if (config == NULL)
+        return NULL;
+    for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
+        if (!fill_default(config, i)) {
+            mt_config_free(config);
+            return NULL;
+        }
+    }
+    return config;
+}
+
+void mt_config_free(struct mt_config *config)
+{
+    if (config == NULL)
+        return;
+    for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
+        free(config->entries[i].value);
+        free(config->entries[i].source);
+    }
+    free(config);
+}
+
+/* Reads a whole file of at most FILE_MOST_BYTES; *error is filled with code CONFIG. */
+static enum mt_err read_file(const char *path, bool optional, struct mt_buf *content,
+                             struct mt_error *error)
+{
+    enum mt_err result = MT_OK;
+    ssize_t count = 1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        if (optional && errno == ENOENT)
+            return MT_OK;
+        return mt_error_set_errno(error, MT_ERR_CONFIG, errno, "cannot read %s", path);
+    }
+    while (count > 0 && result == MT_OK) {
+        char chunk[4096];
+        count = read(fd, chunk, sizeof chunk);
+        if (count < 0)
+            result = mt_error_set_errno(error, MT_ERR_CONFIG, errno, "cannot read %s", path);
+        else
+            mt_buf_append(content, chunk, (size_t)count);
+        if (content->failed)
+            result = mt_error_set(error, MT_ERR_CONFIG, "%s is larger than %d bytes", path,
+                                  FILE_MOST_BYTES);
+    }
+    (void)close(fd);
+    return result;
+}
+
+/* The first line of a secret's file, without its newline. */
+static enum mt_err read_secret(const char *path, const char *spelling, struct mt_buf *content,
+                               struct mt_error *error)
+{
+    enum mt_err result = read_file(path, false, content, error);
+    char *newline;
+
+    if (result != MT_OK) {
+        mt_error_prefix(error, "%s", spelling);
+        return result;
+    }
+    newline = content->length > 0 ? memchr(content->data, '\n', content->length) : NULL;
+    if (newline != NULL)
+        content->length = (size_t)(newline - content->data);
+    while (content->length > 0 && content->data[content->length - 1] == '\r')
+        content->length--;
+    if (content->length == 0 || memchr(content->data, '\0', content->length) != NULL)
+        return mt_error_set(error, MT_ERR_CONFIG, "%s: the first line of %s holds no value",
+                            spelling, path);
+    return MT_OK;
+}
+
+enum mt_err mt_config_set(struct mt_config *config, enum mt_setting setting, const char *value,
+                          bool from_file, enum mt_origin origin, const char *spelling,
+                          struct mt_error *error)
+{
+    struct entry *entry = &config->entries[setting];
+    enum mt_err bad = origin == MT_ORIGIN_OPTION ? MT_ERR_USAGE : MT_ERR_CONFIG;
+    enum mt_err result = MT_OK;
+    struct mt_buf secret;
+    int64_t number;
+    char *copy;
+    char *source;
+
+    mt_buf_init(&secret, FILE_MOST_BYTES);
+    if (from_file) {
+        result = read_secret(value, spelling, &secret, error);
+        value = result == MT_OK ? mt_buf_string(&secret) : NULL;
+    }
+    if (result == MT_OK &&
+        (value == NULL || !mt_setting_check(setting, spelling, value, bad, &number, error)))
+        result = value == NULL ? mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory") : bad;
+    if (result == MT_OK && origin >= entry->origin) {
+        copy = strdup(value);
+        source = strdup(spelling);
+        if (copy == NULL || source == NULL) {
+            free(copy);
+            free(source);
+            result = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+        } else {
+            free(entry->value);
+            free(entry->source);
+            *entry = (struct entry){copy, source, number, origin};
+        }
+    }
+    mt_buf_fini(&secret);
+    return result;
+}
+
+/* The setting that `name` (without the prefix) spells; *from_file for its _FILE form. */
+static bool find_setting(struct mt_slice name, enum mt_setting *setting, bool *from_file)
+{
+    for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
+        const struct mt_setting_info *info = mt_setting_info(i);
+        size_t length = strlen(info->name);
+        bool secret = (info->flags & MT_SETTING_SECRET) != 0;
+
+        if (name.length < length || memcmp(name.data, info->name, length) != 0)
+            continue;
+        *setting = i;
+        *from_file = name.length > length;
+        if (!*from_file ||
+            (secret && name.length == length + 5 && memcmp(name.data + length, "_FILE", 5) == 0))
+            return true;
+    }
+    return false;
+}
+
+static enum mt_err unknown_name(struct mt_slice name, const char *where, struct mt_error *error)
+{
+    const char *names[MT_SETTING_COUNT];
+    const char *nearest;
+    char copy[128];
+
+    for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++)
+        names[i] = mt_setting_info(i)->name;
+    (void)snprintf(copy, sizeof copy, "%.*s", (int)name.length, name.data);
+    nearest = mt_text_nearest(copy, names, MT_SETTING_COUNT);
+    if (nearest == NULL)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "%sunknown setting " MT_SETTING_PREFIX
+                            "%s; memory-tracker config lists all",
+                            where, copy);
+    return mt_error_set(error, MT_ERR_CONFIG,
+                        "%sunknown setting " MT_SETTING_PREFIX "%s; did you mean " MT_SETTING_PREFIX
+                        "%s?",
+                        where, copy, nearest);
+}
+
+/*
+ * One NAME=value of the environment or the file. seen has a bit per setting already given at this
+ * level: the plain form is bit 0, the _FILE form bit 1.
+ */
+static enum mt_err take(struct mt_config *config, struct mt_slice name, const char *value,
+                        enum mt_origin origin, const char *where, unsigned char *seen,
+                        struct mt_error *error)
+{
+    enum mt_setting setting;
+    bool from_file;
+    char spelling[512];
+
+    if (!find_setting(name, &setting, &from_file))
+        return unknown_name(name, where, error);
+    (void)snprintf(spelling, sizeof spelling, "%s" MT_SETTING_PREFIX "%s%s", where,
+                   mt_setting_info(setting)->name, from_file ? "_FILE" : "");
+    if (seen[setting] != 0)
+        return mt_error_set(error, MT_ERR_CONFIG, "%s: %s is given twice; keep one", spelling,
+                            mt_setting_info(setting)->name);
+    seen[setting] = 1;
+    return mt_config_set(config, setting, value, from_file, origin, spelling, error);
+}
+
+enum mt_err mt_config_load_environment(struct mt_config *config, char *const *environment,
+                                       struct mt_error *error)
+{
+    unsigned char seen[MT_SETTING_COUNT] = {0};
+    size_t prefix = strlen(MT_SETTING_PREFIX);
+    enum mt_err result = MT_OK;
+
+    for (; environment != NULL && *environment != NULL && result == MT_OK; environment++) {
+        const char *equals = strchr(*environment, '=');
+        struct mt_slice name;
+
+        if (equals == NULL || strncmp(*environment, MT_SETTING_PREFIX, prefix) != 0)
+            continue;
+        name = (struct mt_slice){*environment + prefix, (size_t)(equals - *environment) - prefix};
+        result = take(config, name, equals + 1, MT_ORIGIN_ENVIRONMENT, "", seen, error);
+    }
+    return result;
+}
+
+static struct mt_slice trim(struct mt_slice text)
+{
+    while (text.length > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
+        text.data++;
+        text.length--;
+    }
+    while (text.length > 0 && memchr(" \t\r", text.data[text.length - 1], 3) != NULL)
+        text.length--;
+    return text;
+}
+
+static enum mt_err take_line(struct mt_config *config, const char *path, int number,
+                             struct mt_slice line, unsigned char *seen, struct mt_error *error)
+{
+    size_t prefix = strlen(MT_SETTING_PREFIX);
+    enum mt_err result;
+    const char *equals;
+    struct mt_slice name;
+    struct mt_slice value;
+    char where[320];
+    char *copy;
+
+    line = trim(line);
+    if (line.length == 0 || line.data[0] == '#')
+        return MT_OK;
+    (void)snprintf(where, sizeof where, "%s:%d: ", path, number);
+    equals = memchr(line.data, '=', line.length);
+    if (equals == NULL || memchr(line.data, '\0', line.length) != NULL)
+        return mt_error_set(error, MT_ERR_CONFIG, "%snot a line of the form NAME=value", where);
+    name = trim((struct mt_slice){line.data, (size_t)(equals - line.data)});
+    value = trim((struct mt_slice){equals + 1, line.length - (size_t)(equals - line.data) - 1});
+    if (name.length < prefix || memcmp(name.data, MT_SETTING_PREFIX, prefix) != 0)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "%sunknown setting %.*s; names begin with " MT_SETTING_PREFIX, where,
+                            (int)(name.length < 100 ? name.length : 100), name.data);
+    name.data += prefix;
+    name.length -= prefix;
+    if (value.length > 1 && value.data[0] == value.data[value.length - 1] &&
+        (value.data[0] == '"' || value.data[0] == '\'')) {
+        value.data++;
+        value.length -= 2;
+    }
+    copy = strndup(value.data, value.length);
+    if (copy == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    result = take(config, name, copy, MT_ORIGIN_FILE, where, seen, error);
+    free(copy);
+    return result;
+}
+
+enum mt_err mt_config_load_text(struct mt_config *config, const char *path, const char *text,
+                                size_t length, struct mt_error *error)
+{
+    unsigned char seen[MT_SETTING_COUNT] = {0};
+    enum mt_err result = MT_OK;
+
+    for (int number = 1; length > 0 && result == MT_OK; number++) {
+        const char *newline = memchr(text, '\n', length);
+        size_t line = newline != NULL ? (size_t)(newline - text) : length;
+
+        result = take_line(config, path, number, (struct mt_slice){text, line}, seen, error);
+        line += newline != NULL;
+        text += line;
+        length -= line;
+    }
+    return result;
+}
+
+enum mt_err mt_config_load_file(struct mt_config *config, const char *path, bool optional,
+                                struct mt_error *error)
+{
+    struct mt_buf content;
+    enum mt_err result;
+
+    mt_buf_init(&content, FILE_MOST_BYTES);
+    result = read_file(path, optional, &content, error);
+    if (result == MT_OK)
+        result = mt_config_load_text(config, path, content.data, content.length, error);
+    mt_buf_fini(&content);
+    return result;
+}
+
+const char *mt_config_string(const struct mt_config *config, enum mt_setting setting)
+{
+    return config->entries[setting].value;
+}
+
+int64_t mt_config_number(const struct mt_config *config, enum mt_setting setting)
+{
+    return config->entries[setting].number;
+}
+
+enum mt_origin mt_config_origin(const struct mt_config *config, enum mt_setting setting)
+{
+    return config->entries[setting].origin;
+}
+
+const char *mt_config_source(const struct mt_config *config, enum mt_setting setting)
+{
+    return config->entries[setting].source;
+}
+
+enum mt_err mt_config_start_log(const struct mt_config *config, const char *program,
+                                struct mt_error *error)
+{
+    return mt_log_open(program, (enum mt_log_level)mt_config_number(config, MT_SETTING_LOG_LEVEL),
+                       (enum mt_log_format)mt_config_number(config, MT_SETTING_LOG_FORMAT),
+                       mt_config_string(config, MT_SETTING_LOG_FILE), error);
+}

@@ -1,0 +1,152 @@
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+/* written by main before threads start, read-only afterwards */
+static struct {
+    const char *program;
+    enum mt_log_level least;
+    enum mt_log_format format;
+    int fd;
+} out = {.program = "memory-tracker", .least = MT_LOG_INFO, .fd = STDERR_FILENO};
+
+static const char *const level_names[] = {"debug", "info", "warning", "error", "critical"};
+
+enum mt_err mt_log_open(const char *program, enum mt_log_level least, enum mt_log_format format,
+                        const char *path, struct mt_error *error)
+{
+    int fd = STDERR_FILENO;
+
+    if (strcmp(path, "-") != 0) {
+        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+        if (fd < 0)
+            return mt_error_set_errno(error, MT_ERR_CONFIG, errno, "cannot open log file %s", path);
+    }
+    mt_log_close();
+    out.program = program;
+    out.least = least;
+    out.format = format;
+    out.fd = fd;
+    return MT_OK;
+}
+
+void mt_log_close(void)
+{
+    if (out.fd != STDERR_FILENO)
+        (void)close(out.fd);
+    out.fd = STDERR_FILENO;
+}
+
+bool mt_log_enabled(enum mt_log_level level)
+{
+    return level >= out.least;
+}
+
+const char *mt_log_level_name(enum mt_log_level level)
+{
+    return level_names[(unsigned)level <= MT_LOG_CRITICAL ? level : MT_LOG_CRITICAL];
+}
+
+enum mt_log_format mt_log_format_in_use(void)
+{
+    return out.format;
+}
+
+void mt_log_stamp(char stamp[static 32], long long unix_ms)
+{
+    time_t seconds = (time_t)(unix_ms / 1000);
+    struct tm utc;
+    size_t used;
+
+    if (gmtime_r(&seconds, &utc) == NULL)
+        memset(&utc, 0, sizeof utc);
+    used = strftime(stamp, 32, "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(stamp + used, 32 - used, ".%03dZ", (int)(unix_ms % 1000));
+}
+
+void mt_log_line(const char *line, unsigned long length)
+{
+    /* a log that cannot be written must not stop the program: there is nowhere left to say it */
+    while (length > 0) {
+        ssize_t written = write(out.fd, line, length);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return;
+        line += written;
+        length -= (unsigned long)written;
+    }
+}
+
+static void append_text(struct mt_buf *line, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c == 0x7F)
+            mt_buf_printf(line, "\\x%02x", c);
+        else
+            mt_buf_append_char(line, (char)c);
+    }
+}
+
+static void append_json(struct mt_buf *line, const char *text)
+{
+    struct mt_buf valid;
+
+    mt_buf_init(&valid, 0);
+    mt_utf8_append_valid(&valid, text, strlen(text));
+    mt_buf_append_json_string(line, valid.data, valid.length);
+    mt_buf_fini(&valid);
+}
+
+static void write_line(enum mt_log_level level, const char *text)
+{
+    char stamp[32];
+    struct mt_buf line;
+
+    mt_buf_init(&line, 0);
+    mt_log_stamp(stamp, mt_clock_wall_ms());
+    if (out.format == MT_LOG_JSON) {
+        mt_buf_printf(&line,
+                      "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"message\":", stamp,
+                      mt_log_level_name(level), out.program);
+        append_json(&line, text);
+        mt_buf_append_string(&line, "}\n");
+    } else {
+        mt_buf_printf(&line, "%s %s %s: ", stamp, mt_log_level_name(level), out.program);
+        append_text(&line, text);
+        mt_buf_append_char(&line, '\n');
+    }
+    if (!line.failed)
+        mt_log_line(line.data, line.length);
+    mt_buf_fini(&line);
+}
+
+void mt_log(enum mt_log_level level, const char *format, ...)
+{
+    char text[2048];
+    va_list arguments;
+
+    if (!mt_log_enabled(level))
+        return;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    write_line(level, text);
+}
+
+void mt_log_error(const struct mt_error *error)
+{
+    mt_log(mt_err_log_level(error->code), "%s: %s", mt_err_name(error->code), error->text);
+}

@@ -1,0 +1,51 @@
+/*
+ * Log lines on standard error or in a file. One line is one write(2), so lines of several threads
+ * and processes do not mix. Set up once by main before any thread starts; then any thread may log.
+ */
+#ifndef MT_BASE_LOG_H
+#define MT_BASE_LOG_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+enum mt_log_format {
+    MT_LOG_TEXT, /* 2026-11-21T09:00:00.123Z warning memory-sampler: text */
+    MT_LOG_JSON, /* {"time":"…","level":"warning","program":"memory-sampler","message":"text"} */
+};
+
+/*
+ * mt_log_open: where and how to log from now on. path "-" is standard error; a file is appended to
+ * and made with mode 0640. program must live as long as the process. Before this call lines go to
+ * standard error as text from level info on. IO if the file cannot be opened (nothing changed).
+ */
+enum mt_err mt_log_open(const char *program, enum mt_log_level least, enum mt_log_format format,
+                        const char *path, struct mt_error *error);
+
+/* mt_log_close: closes the log file, if any; lines go to standard error again. */
+void mt_log_close(void);
+
+/* mt_log_enabled: a line of this level would be written. */
+bool mt_log_enabled(enum mt_log_level level);
+
+/* mt_log: one line. Control characters in the text are escaped, so it stays one line. */
+void mt_log(enum mt_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* mt_log_error: the text of *error at the level its code has in error.def. */
+void mt_log_error(const struct mt_error *error);
+
+/*
+ * mt_log_line: writes a ready line (newline included) to where logs go, as it is. For access logs.
+ */
+void mt_log_line(const char *line, unsigned long length);
+
+/* mt_log_format_in_use: text or json, as given to mt_log_open. */
+enum mt_log_format mt_log_format_in_use(void);
+
+/* mt_log_level_name: "debug" ... "critical", a static string. */
+const char *mt_log_level_name(enum mt_log_level level);
+
+/* mt_log_stamp: writes a UTC time like 2026-11-21T09:00:00.123Z and a NUL into stamp. */
+void mt_log_stamp(char stamp[static 32], long long unix_ms);
+
+#endif

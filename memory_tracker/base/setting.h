@@ -1,0 +1,89 @@
+/*
+ * The table of settings (setting.def) and the check of a single value. What a setting's value is
+ * taken from (option, environment, file, default) is config.h's business.
+ */
+#ifndef MT_BASE_SETTING_H
+#define MT_BASE_SETTING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* The prefix of every setting in the environment and in the configuration file. */
+#define MT_SETTING_PREFIX "MEMORY_TRACKER_"
+
+enum mt_setting {
+#define MT_SETTING(name, ...) MT_SETTING_##name,
+#include "base/setting.def"
+#undef MT_SETTING
+    MT_SETTING_COUNT
+};
+
+enum mt_setting_type {
+    MT_TYPE_STORE,   /* a store's URI */
+    MT_TYPE_LISTEN,  /* listening addresses, divided by commas */
+    MT_TYPE_HOST,    /* a host's name: 1 to 255 bytes of UTF-8, no control characters, no space */
+    MT_TYPE_PATH,    /* not empty */
+    MT_TYPE_COUNT,   /* an integer */
+    MT_TYPE_SECONDS, /* an integer, an `s` may follow */
+    MT_TYPE_BYTES,   /* an integer with B, KiB, MiB, GiB or TiB */
+    MT_TYPE_CHOICE,  /* one of the placeholder's words */
+};
+
+enum mt_program {
+    MT_PROGRAM_SAMPLER = 1 << 0,
+    MT_PROGRAM_API = 1 << 1,
+    MT_PROGRAM_TRACKER = 1 << 2,
+    MT_ALL_PROGRAMS = MT_PROGRAM_SAMPLER | MT_PROGRAM_API | MT_PROGRAM_TRACKER,
+};
+
+enum mt_setting_flag {
+    MT_SETTING_SECRET = 1 << 0, /* may hold a password: has a _FILE form, is masked when shown */
+};
+
+/* One row of the table; static and immutable. */
+struct mt_setting_info {
+    const char *name;   /* "STORE" */
+    const char *option; /* "store" */
+    enum mt_setting_type type;
+    const char *fallback; /* the default; NULL: found out at run time */
+    int64_t least, most;  /* bounds of a number */
+    unsigned programs;    /* enum mt_program, or-ed: where it is an option */
+    unsigned flags;       /* enum mt_setting_flag, or-ed */
+    const char *placeholder;
+    const char *help;
+};
+
+/* mt_setting_info: the row of a setting. Any thread. */
+const struct mt_setting_info *mt_setting_info(enum mt_setting setting);
+
+/*
+ * mt_setting_check: the value obeys its setting's type. On false *error (code `code`) names the
+ * setting as `spelling`, the value (masked if secret) and what would be right. *number gets the
+ * value of counts, seconds (s) and bytes (B), or the index of the choice; it may be NULL.
+ */
+bool mt_setting_check(enum mt_setting setting, const char *spelling, const char *value,
+                      enum mt_err code, int64_t *number, struct mt_error *error);
+
+/*
+ * mt_setting_mask: value as it may be shown: what stands between `://` and the `@` of a URI becomes
+ * `***`. Writes a NUL-terminated, possibly cut string.
+ */
+void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size);
+
+/* A listening address, as LISTEN gives it. */
+struct mt_address {
+    bool is_unix;
+    char host[256]; /* numeric v4 or v6 address without brackets, or the unix socket's path */
+    uint16_t port;  /* TCP only; 0 = any free port */
+};
+
+/*
+ * mt_address_parse: one listening address, `ADDR:PORT`, `[V6]:PORT` or `unix:PATH` (absolute or
+ * relative, at most 107 bytes), the whole of text. False, *address untouched, for anything else.
+ */
+bool mt_address_parse(const char *text, size_t length, struct mt_address *address);
+
+#endif

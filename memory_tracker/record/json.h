@@ -1,0 +1,15 @@
+/* Records as JSON. All functions append to a buffer and leave failure to its sticky flag. */
+#ifndef MT_RECORD_JSON_H
+#define MT_RECORD_JSON_H
+
+#include "base/buf.h"
+#include "record/record.h"
+
+/* mt_json_record: the whole record as one compact object: host, timestamp, boot_id (null if
+ * absent), then every field by its name, null where absent. No newline. */
+void mt_json_record(struct mt_buf *out, const struct mt_record *record);
+
+/* mt_json_log_entry: {"timestamp","total","free","used"} of the HTTP contract, compact, MiB. */
+void mt_json_log_entry(struct mt_buf *out, const struct mt_record *record);
+
+#endif
