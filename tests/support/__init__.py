@@ -1,0 +1,13 @@
+"""What the tests that run the real programs share. Import from here: `from support import run, wait_until`."""
+
+from .api import Api, Response, http_exchange
+from .environment import ROOT, clean_environment, not_in_this_build, reference_python, sanitizer
+from .home import Home
+from .programs import Clock, program_path, run
+from .waiting import scaled, wait_until
+
+__all__ = [
+    "Api", "Clock", "Home", "ROOT", "Response", "clean_environment", "http_exchange",
+    "not_in_this_build", "program_path", "reference_python", "run", "sanitizer", "scaled",
+    "wait_until",
+]
