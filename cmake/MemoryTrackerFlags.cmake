@@ -40,6 +40,11 @@ if(MT_SANITIZE)
   target_link_options(mt_flags INTERFACE -fsanitize=${MT_SANITIZE})
 endif()
 
+if(MT_FUZZ)
+  # the libraries report which branches they take; the fuzzers themselves link libFuzzer
+  target_compile_options(mt_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # mt_folder_library(NAME FOLDER [LIBRARY...]): a folder of memory_tracker/ is a static library of all
 # its .c files but main.c; the libraries named are the only folders below it that it may use.
 function(mt_folder_library name folder)
