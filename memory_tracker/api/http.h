@@ -23,7 +23,7 @@ struct mt_request {
 };
 
 /* Owned by whoever fills it; mt_response_fini frees the body. HEAD is the server's business: bodies
- * are always rendered. */
+ * are always rendered. A body whose buffer failed is not to be sent: mt_response_settle. */
 struct mt_response {
     int status;
     struct mt_buf body;
@@ -35,16 +35,27 @@ struct mt_response {
 void mt_response_init(struct mt_response *response);
 void mt_response_fini(struct mt_response *response);
 
-/* mt_response_json: status, application/json and a body of these bytes, replacing what was there.
+/*
+ * mt_response_json: status, application/json and a body of these bytes, replacing what was there,
+ * headers too.
  */
 void mt_response_json(struct mt_response *response, int status, const char *body);
 
+/* How long a client is asked to stay away when the store cannot answer. */
+enum { MT_RETRY_AFTER_S = 5 };
+
 /*
  * mt_response_fail: the answer to a failure after error.def: 500 {"detail":"Internal server
- * error."} or 503 {"detail":"Service unavailable."} with Retry-After. The reason goes to the log,
- * not out.
+ * error."} or 503 {"detail":"Service unavailable."} with Retry-After, replacing what was there. The
+ * reason goes to the log, not out.
  */
 void mt_response_fail(struct mt_response *response, enum mt_err code);
+
+/*
+ * mt_response_settle: a response whose body could not be rendered for want of memory becomes that
+ * failure; the last step of every handler. Returns NO_MEMORY then, MT_OK otherwise.
+ */
+enum mt_err mt_response_settle(struct mt_response *response);
 
 /* mt_status_reason: "OK", "Not Found" ...; a static string for every status this program sends. */
 const char *mt_status_reason(int status);
@@ -57,11 +68,17 @@ struct mt_logs_query {
 
 /* Work for a worker thread: a value that owns all it needs. */
 struct mt_job {
-    /* Fills *response. store is NULL if it could not be opened; then *open_error says why. */
+    /*
+     * Fills *response, which is initialised. store is NULL if it could not be opened; then
+     * *open_error says why. *error, zeroed by the caller, says why the answer is a failure; its
+     * code stays MT_OK otherwise. The caller logs it, once a second at most while it stays the
+     * same.
+     */
     void (*run)(const struct mt_job *job, struct mt_store *store, const struct mt_error *open_error,
-                struct mt_response *response);
+                struct mt_response *response, struct mt_error *error);
     struct mt_logs_query logs;
-    int64_t now_s;       /* the clock when the request came */
+    int64_t now_s; /* the clock when the request came */
+    /* 0 and NULL as mt_api_answer leaves them; whoever runs the job may set them */
     int64_t deadline_ms; /* monotonic; see mt_query */
     bool (*cancelled)(void *context);
     void *cancel_context;

@@ -1,0 +1,68 @@
+#include "api/http.h"
+
+#include <string.h>
+
+static const char json_type[] = "application/json";
+
+static const struct {
+    int status;
+    const char *reason;
+} statuses[] = {
+    {200, "OK"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {422, "Unprocessable Entity"},
+    {500, "Internal Server Error"},
+    {503, "Service Unavailable"},
+};
+
+const char *mt_status_reason(int status)
+{
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        if (statuses[i].status == status)
+            return statuses[i].reason;
+    }
+    return "Unknown";
+}
+
+void mt_response_init(struct mt_response *response)
+{
+    *response = (struct mt_response){.status = 500, .content_type = json_type};
+    mt_buf_init(&response->body, 0);
+}
+
+void mt_response_fini(struct mt_response *response)
+{
+    mt_buf_fini(&response->body);
+}
+
+void mt_response_json(struct mt_response *response, int status, const char *body)
+{
+    response->status = status;
+    response->content_type = json_type;
+    response->allow = NULL;
+    response->retry_after_s = 0;
+    mt_buf_clear(&response->body);
+    mt_buf_append_string(&response->body, body);
+}
+
+void mt_response_fail(struct mt_response *response, enum mt_err code)
+{
+    /* a half-rendered answer may hold megabytes that an error does not need */
+    mt_buf_fini(&response->body);
+    mt_buf_init(&response->body, 0);
+    if (mt_err_http_status(code) == 503) {
+        mt_response_json(response, 503, "{\"detail\":\"Service unavailable.\"}");
+        response->retry_after_s = MT_RETRY_AFTER_S;
+    } else {
+        mt_response_json(response, 500, "{\"detail\":\"Internal server error.\"}");
+    }
+}
+
+enum mt_err mt_response_settle(struct mt_response *response)
+{
+    if (!response->body.failed)
+        return MT_OK;
+    mt_response_fail(response, MT_ERR_NO_MEMORY);
+    return MT_ERR_NO_MEMORY;
+}

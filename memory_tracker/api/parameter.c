@@ -1,0 +1,209 @@
+#include "api/parameter.h"
+
+#include <string.h>
+
+#include "api/query.h"
+
+static const struct mt_parameter_info table[MT_PARAMETER_COUNT] = {
+#define MT_PARAMETER(symbol, name, type, gt, lt, fallback, help)                                   \
+    [MT_PARAMETER_##symbol] = {#name, MT_PARAMETER_TYPE_##type, gt, lt, fallback, help},
+#include "api/parameter.def"
+#undef MT_PARAMETER
+};
+
+const struct mt_parameter_info *mt_parameter_info(enum mt_parameter parameter)
+{
+    return &table[parameter];
+}
+
+enum {
+    /* the same bounds as pydantic's, which tell its two readers of digits apart */
+    INTEGER_LENGTH_MAX = 4300,
+    PATIENT_LENGTH_MIN = 19,
+};
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/*
+ * `[+-]?` and digits. The patient reader also passes over any `_` after the first digit: pydantic
+ * hands longer texts to another parser, which is that lenient.
+ */
+static bool read_digits(const char *text, size_t length, bool patient, int64_t *value)
+{
+    bool negative = length > 0 && text[0] == '-';
+    size_t i = length > 0 && (text[0] == '-' || text[0] == '+') ? 1 : 0;
+    int64_t sum = 0;
+
+    if (i == length || !is_digit(text[i]))
+        return false;
+    for (; i < length; i++) {
+        if (patient && text[i] == '_')
+            continue;
+        if (!is_digit(text[i]))
+            return false;
+        if (__builtin_mul_overflow(sum, 10, &sum) ||
+            __builtin_sub_overflow(sum, text[i] - '0', &sum))
+            sum = INT64_MIN;
+    }
+    *value = negative ? sum : sum == INT64_MIN ? INT64_MAX : -sum;
+    return true;
+}
+
+/* The head before the first dot, if nothing but zeros follows that. */
+static bool cut_zero_decimals(struct mt_slice text, size_t *head)
+{
+    const char *dot = memchr(text.data, '.', text.length);
+
+    if (dot == NULL)
+        return false;
+    *head = (size_t)(dot - text.data);
+    for (size_t i = *head + 1; i < text.length; i++) {
+        if (text.data[i] != '0')
+            return false;
+    }
+    return true;
+}
+
+/* Copies the text without its `_`, if they stand alone and not at either end. */
+static bool strip_underscores(struct mt_slice text, char *stripped, size_t *length)
+{
+    const char *data = text.data;
+
+    if (data[0] == '_' || data[text.length - 1] == '_')
+        return false;
+    *length = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        if (data[i] != '_')
+            stripped[(*length)++] = data[i];
+        else if (data[i - 1] == '_')
+            return false;
+    }
+    return *length < text.length;
+}
+
+enum mt_integer_verdict mt_integer_parse(struct mt_slice text, int64_t *value)
+{
+    bool patient = text.length >= PATIENT_LENGTH_MIN;
+    char stripped[INTEGER_LENGTH_MAX];
+    size_t length;
+    bool read;
+
+    if (text.length > INTEGER_LENGTH_MAX)
+        return MT_INTEGER_TOO_LONG;
+    if (text.length == 0)
+        return MT_INTEGER_UNPARSABLE;
+    read = read_digits(text.data, text.length, patient, value);
+    if (!read && cut_zero_decimals(text, &length))
+        read = read_digits(text.data, length, patient, value);
+    else if (!read && strip_underscores(text, stripped, &length))
+        read = read_digits(stripped, length, patient, value);
+    return read ? MT_INTEGER_OK : MT_INTEGER_UNPARSABLE;
+}
+
+/* What is wrong with a value: pydantic's type, its words, and the bound it names, if any. */
+struct complaint {
+    const char *type;
+    const char *message;
+    const char *bound; /* "gt" or "lt": the value is put after the message and in ctx */
+};
+
+static const struct complaint int_parsing = {
+    "int_parsing", "Input should be a valid integer, unable to parse string as an integer", NULL};
+static const struct complaint int_parsing_size = {
+    "int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size", NULL};
+static const struct complaint greater_than = {"greater_than", "Input should be greater than ",
+                                              "gt"};
+static const struct complaint less_than = {"less_than", "Input should be less than ", "lt"};
+
+static void complain(struct mt_buf *errors, const struct mt_parameter_info *info,
+                     const struct complaint *complaint, int64_t bound, struct mt_slice input)
+{
+    mt_buf_append_string(errors, errors->length == 0 ? "{\"detail\":[" : ",");
+    mt_buf_printf(errors, "{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"],\"msg\":\"%s",
+                  complaint->type, info->name, complaint->message);
+    if (complaint->bound != NULL)
+        mt_buf_append_i64(errors, bound);
+    mt_buf_append_string(errors, "\",\"input\":");
+    mt_buf_append_json_string(errors, input.data, input.length);
+    if (complaint->bound != NULL) {
+        mt_buf_printf(errors, ",\"ctx\":{\"%s\":", complaint->bound);
+        mt_buf_append_i64(errors, bound);
+        mt_buf_append_char(errors, '}');
+    }
+    mt_buf_printf(errors, ",\"url\":\"https://errors.pydantic.dev/2.6/v/%s\"}", complaint->type);
+}
+
+static bool check_integer(const struct mt_parameter_info *info, struct mt_slice input,
+                          int64_t *value, struct mt_buf *errors)
+{
+    const struct complaint *complaint = NULL;
+    int64_t bound = 0;
+
+    switch (mt_integer_parse(input, value)) {
+    case MT_INTEGER_TOO_LONG:
+        complaint = &int_parsing_size;
+        break;
+    case MT_INTEGER_UNPARSABLE:
+        complaint = &int_parsing;
+        break;
+    case MT_INTEGER_OK:
+        if (info->lt != MT_UNBOUNDED && *value >= info->lt) {
+            complaint = &less_than;
+            bound = info->lt;
+        } else if (*value <= info->gt) {
+            complaint = &greater_than;
+            bound = info->gt;
+        }
+        break;
+    }
+    if (complaint != NULL)
+        complain(errors, info, complaint, bound, input);
+    return complaint == NULL;
+}
+
+/* The value of the last pair of that name. */
+static bool find_last(struct mt_slice query, const char *name, struct mt_slice *value)
+{
+    struct mt_query_pair pair;
+    bool found = false;
+
+    while (mt_query_next(&query, &pair)) {
+        if (mt_query_equal(pair.name, name)) {
+            *value = pair.value;
+            found = true;
+        }
+    }
+    return found;
+}
+
+bool mt_parameters_check(struct mt_slice query, uint32_t choice, struct mt_parameters *parameters,
+                         struct mt_buf *errors)
+{
+    struct mt_buf text;
+    bool proper = true;
+
+    mt_buf_init(&text, 0);
+    for (enum mt_parameter i = 0; i < MT_PARAMETER_COUNT; i++) {
+        struct mt_slice encoded;
+
+        parameters->value[i] = table[i].fallback;
+        if ((choice & MT_PARAMETER_BIT(i)) == 0 || !find_last(query, table[i].name, &encoded))
+            continue;
+        mt_buf_clear(&text);
+        mt_query_decode(&text, encoded);
+        if (text.failed) {
+            errors->failed = true;
+            proper = false;
+        } else if (!check_integer(&table[i], (struct mt_slice){text.data, text.length},
+                                  &parameters->value[i], errors)) {
+            proper = false;
+        }
+    }
+    if (!proper)
+        mt_buf_append_string(errors, "]}");
+    mt_buf_fini(&text);
+    return proper;
+}
