@@ -4,7 +4,8 @@
  * Two forms are read, told apart by the header: whole records, whose columns are `host`,
  * `timestamp`, `boot_id` and field names in any order; and the summary form
  * `timestamp,total,free,used` (in any order, `host` may be there too) in MiB, which becomes
- * mem_total and mem_available.
+ * mem_total and mem_available. `used` may be missing: it is a conclusion, so it is checked against
+ * total and not kept. A quoted cell ends on its line.
  */
 #ifndef MT_RECORD_CSV_H
 #define MT_RECORD_CSV_H

@@ -71,8 +71,8 @@ enum mt_err mt_record_check(const struct mt_record *record, struct mt_error *err
                             "timestamp %" PRId64 ": must be from 0 to %" PRId64 " (Unix seconds)",
                             record->timestamp, MT_TIMESTAMP_MAX);
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++)
-        if (mt_record_get(record, i, &value) && value < 0)
-            return mt_error_set(error, MT_ERR_BAD_DATA, "%s %" PRId64 ": must not be negative",
+        if (mt_record_get(record, i, &value) && (value < 0 || value > MT_VALUE_MAX))
+            return mt_error_set(error, MT_ERR_BAD_DATA, "%s %" PRId64 ": must be from 0 to 2^53",
                                 fields[i].name, value);
     if (!mt_record_get(record, MT_FIELD_MEM_TOTAL, &value) || value == 0)
         return mt_error_set(error, MT_ERR_BAD_DATA, "mem_total: must be known and more than 0");

@@ -48,6 +48,10 @@ enum {
 /* 9999-12-31T23:59:59Z: no clock is right beyond it, and sums of such numbers cannot overflow. */
 #define MT_TIMESTAMP_MAX INT64_C(253402300799)
 
+/* The largest value of a field: exact as a double in every reader of JSON, and no sum of all fields
+ * overflows. 8 EiB of memory, 285 years of pressure. */
+#define MT_VALUE_MAX (INT64_C(1) << 53)
+
 /* How far a record may be ahead of the reader's clock and still count as now, in seconds. */
 #define MT_FUTURE_SLACK_S 300
 
@@ -57,7 +61,7 @@ struct mt_record {
     bool has_boot_id;                 /* imports may lack it */
     uint8_t boot_id[MT_BOOT_ID_SIZE]; /* the UUID's bytes in the order they are written */
     uint64_t present;                 /* bit i: value[i] is known; else it is absent and 0 here */
-    int64_t value[MT_FIELD_COUNT];    /* >= 0; the unit is the field's */
+    int64_t value[MT_FIELD_COUNT];    /* 0 .. MT_VALUE_MAX; the unit is the field's */
 };
 
 /* The bit of a field in `present` and in a query's choice of fields. */
@@ -77,8 +81,8 @@ void mt_record_set(struct mt_record *record, enum mt_field field, int64_t value)
 bool mt_record_get(const struct mt_record *record, enum mt_field field, int64_t *value);
 
 /*
- * mt_record_check: everything a store may rely on: a proper host, a timestamp within bounds, no
- * negative value, mem_total > 0, and mem_available or mem_free known. BAD_DATA names field and
+ * mt_record_check: everything a store may rely on: a proper host, a timestamp and values within
+ * bounds, mem_total > 0, and mem_available or mem_free known. BAD_DATA names field and
  * value.
  */
 enum mt_err mt_record_check(const struct mt_record *record, struct mt_error *error);
