@@ -22,25 +22,29 @@ void mt_buf_clear(struct mt_buf *buf)
     buf->failed = false;
 }
 
-bool mt_buf_reserve(struct mt_buf *buf, size_t more)
+/* Room for `more` further bytes within the cap, and for a NUL that the cap does not count. */
+static bool make_room(struct mt_buf *buf, size_t more, size_t nul)
 {
+    size_t most = SIZE_MAX / 2 - 1;
     size_t capacity;
     char *data;
 
     if (buf->failed)
         return false;
-    if (buf->capacity - buf->length >= more)
-        return true;
-    if (more > SIZE_MAX / 2 - buf->length || (buf->limit != 0 && more > buf->limit - buf->length)) {
+    if (buf->limit != 0 && buf->limit < most)
+        most = buf->limit;
+    if (buf->length > most || more > most - buf->length) {
         buf->failed = true;
         return false;
     }
-    /* doubling keeps the cost of n appends linear; the cap still holds */
+    if (buf->capacity - buf->length >= more + nul)
+        return true;
+    /* doubling keeps the cost of n appends linear */
     capacity = buf->capacity < 128 ? 128 : buf->capacity * 2;
-    if (capacity < buf->length + more)
-        capacity = buf->length + more;
-    if (buf->limit != 0 && capacity > buf->limit)
-        capacity = buf->limit;
+    if (capacity < buf->length + more + nul)
+        capacity = buf->length + more + nul;
+    if (capacity > most + 1)
+        capacity = most + 1;
     data = realloc(buf->data, capacity);
     if (data == NULL) {
         buf->failed = true;
@@ -49,6 +53,11 @@ bool mt_buf_reserve(struct mt_buf *buf, size_t more)
     buf->data = data;
     buf->capacity = capacity;
     return true;
+}
+
+bool mt_buf_reserve(struct mt_buf *buf, size_t more)
+{
+    return make_room(buf, more, 0);
 }
 
 void mt_buf_append(struct mt_buf *buf, const void *bytes, size_t count)
@@ -95,8 +104,7 @@ void mt_buf_printf(struct mt_buf *buf, const char *format, ...)
         buf->failed = true;
         return;
     }
-    /* vsnprintf ends with a NUL that is reserved for but not counted */
-    if (!mt_buf_reserve(buf, (size_t)count + 1))
+    if (!make_room(buf, (size_t)count, 1))
         return;
     va_start(arguments, format);
     (void)vsnprintf(buf->data + buf->length, (size_t)count + 1, format, arguments);
@@ -128,7 +136,7 @@ void mt_buf_append_json_string(struct mt_buf *buf, const char *bytes, size_t cou
 
 const char *mt_buf_string(struct mt_buf *buf)
 {
-    if (!mt_buf_reserve(buf, 1))
+    if (!make_room(buf, 0, 1))
         return NULL;
     buf->data[buf->length] = '\0';
     return buf->data;

@@ -12,7 +12,7 @@
 struct mt_buf {
     char *data;      /* NULL while nothing was appended; not NUL-terminated */
     size_t length;   /* bytes in use */
-    size_t capacity; /* bytes allocated */
+    size_t capacity; /* bytes allocated, at most one above limit */
     size_t limit;    /* most bytes it may hold; 0 = no cap */
     bool failed;     /* an append did not happen */
 };

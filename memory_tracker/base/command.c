@@ -1,9 +1,11 @@
 #include "base/command.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -17,6 +19,25 @@ static const struct mt_option common[] = {
     [COMMON_CONFIG] = {"config", "FILE", "read settings from FILE, not " MT_CONFIG_DEFAULT_PATH},
     {0},
 };
+
+static const char *program_name(enum mt_program program)
+{
+    return program == MT_PROGRAM_SAMPLER ? "memory-sampler"
+           : program == MT_PROGRAM_API   ? "memory-api"
+                                         : "memory-tracker";
+}
+
+/*
+ * A standard stream that the caller left closed would be the next file that is opened, and log
+ * lines would end in a database or at a client. /dev/null the wrong way round keeps its place taken
+ * and reads and writes failing.
+ */
+static void keep_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
 
 /* What an option's name means: one of these three is set. */
 struct match {
@@ -100,30 +121,42 @@ struct parse {
     bool help;
 };
 
+static enum mt_err given_twice(const char *name, struct mt_error *error)
+{
+    return mt_error_set(error, MT_ERR_USAGE, "--%s is given twice", name);
+}
+
 static enum mt_err take_match(struct parse *parse, const struct match *match, const char *value,
                               struct mt_error *error)
 {
+    enum mt_setting setting;
     char spelling[128];
     size_t row;
 
     if (match->common != NULL) {
         parse->help = parse->help || match->common == &common[COMMON_HELP];
         parse->version = parse->version || match->common == &common[COMMON_VERSION];
-        if (match->common == &common[COMMON_CONFIG])
-            parse->config_path = value;
+        if (match->common != &common[COMMON_CONFIG])
+            return MT_OK;
+        if (parse->config_path != NULL)
+            return given_twice(match->common->name, error);
+        parse->config_path = value;
         return MT_OK;
     }
     if (match->own != NULL) {
         row = (size_t)(match->own - parse->command->options);
         if (parse->arguments->option[row] != NULL)
-            return mt_error_set(error, MT_ERR_USAGE, "--%s is given twice", match->own->name);
+            return given_twice(match->own->name, error);
         parse->arguments->option[row] = value;
         return MT_OK;
     }
+    setting = (enum mt_setting)(match->setting - mt_setting_info(0));
+    if (mt_config_origin(parse->config, setting) == MT_ORIGIN_OPTION)
+        return given_twice(match->setting->option, error);
     (void)snprintf(spelling, sizeof spelling, "--%s%s", match->setting->option,
                    match->from_file ? "-file" : "");
-    return mt_config_set(parse->config, (enum mt_setting)(match->setting - mt_setting_info(0)),
-                         value, match->from_file, MT_ORIGIN_OPTION, spelling, error);
+    return mt_config_set(parse->config, setting, value, match->from_file, MT_ORIGIN_OPTION,
+                         spelling, error);
 }
 
 /* One long option at argv[*at]; moves *at past a value that stands by itself. */
@@ -184,6 +217,8 @@ enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *c
     struct parse parse = {.command = command, .arguments = arguments};
     enum mt_err result;
 
+    keep_standard_streams();
+    (void)mt_log_open(program_name(command->program), MT_LOG_INFO, MT_LOG_TEXT, "-", NULL);
     *arguments = (struct mt_arguments){0};
     *config = parse.config = mt_config_new();
     if (*config == NULL)

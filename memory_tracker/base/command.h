@@ -2,7 +2,7 @@
  * The command line of a program or subcommand, as a table: parsing, --help and --version come from
  * it. Long options only as `--name VALUE` or `--name=VALUE`; `--` ends them; options and operands
  * mix. Every command also has --help, --version and --config FILE, and an option for each of its
- * settings (and NAME-file for a secret one).
+ * settings (and NAME-file for a secret one). No option may be given twice.
  */
 #ifndef MT_BASE_COMMAND_H
 #define MT_BASE_COMMAND_H
@@ -39,10 +39,11 @@ struct mt_arguments {
 };
 
 /*
- * mt_command_parse: reads argv[1..], the environment and the configuration file into a new config
- * (*config, freed by the caller with mt_config_free also on failure) and arguments. USAGE for an
- * unknown option (with the nearest known one), a missing or surplus value or operand; CONFIG as
- * config.h says.
+ * mt_command_parse: the first call of main. Takes the places of closed standard streams, logs as
+ * the command's program until mt_config_start_log, and reads argv[1..], the environment and the
+ * configuration file into a new config (*config, freed by the caller with mt_config_free also on
+ * failure) and arguments. USAGE for an unknown option (with the nearest known one), a missing or
+ * surplus value or operand; CONFIG as config.h says.
  */
 enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *const *argv,
                              char *const *environment, struct mt_config **config,

@@ -27,11 +27,13 @@ struct mt_config {
 
 static int64_t usable_cpus(void)
 {
+    int64_t most = mt_setting_info(MT_SETTING_THREADS)->most;
     cpu_set_t set;
 
-    if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 1)
-        return 1;
-    return CPU_COUNT(&set);
+    /* fails only where there are more CPUs than the set has bits */
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return most;
+    return CPU_COUNT(&set) < most ? CPU_COUNT(&set) : most;
 }
 
 static bool fill_default(struct mt_config *config, enum mt_setting setting)
@@ -287,8 +289,10 @@ static enum mt_err take_line(struct mt_config *config, const char *path, int num
                             (int)(name.length < 100 ? name.length : 100), name.data);
     name.data += prefix;
     name.length -= prefix;
-    if (value.length > 1 && value.data[0] == value.data[value.length - 1] &&
-        (value.data[0] == '"' || value.data[0] == '\'')) {
+    if (value.length > 0 && (value.data[0] == '"' || value.data[0] == '\'')) {
+        if (value.length == 1 || value.data[0] != value.data[value.length - 1])
+            return mt_error_set(error, MT_ERR_CONFIG, "%sa quote at the start but not at the end",
+                                where);
         value.data++;
         value.length -= 2;
     }

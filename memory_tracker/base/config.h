@@ -43,8 +43,8 @@ enum mt_err mt_config_load_environment(struct mt_config *config, char *const *en
 
 /*
  * mt_config_load_text: takes the lines of a configuration file: `MEMORY_TRACKER_NAME=value`, blank
- * lines and `#` comments; quotes around a value are dropped. `path` is for messages. CONFIG with
- * path:line for whatever is wrong, a name given twice included.
+ * lines and lines that begin with `#`; a pair of quotes around a value is dropped. `path` is for
+ * messages. CONFIG with path:line for whatever is wrong, a name given twice included.
  */
 enum mt_err mt_config_load_text(struct mt_config *config, const char *path, const char *text,
                                 size_t length, struct mt_error *error);

@@ -65,14 +65,14 @@ enum mt_log_format mt_log_format_in_use(void)
 
 void mt_log_stamp(char stamp[static 32], long long unix_ms)
 {
-    time_t seconds = (time_t)(unix_ms / 1000);
-    struct tm utc;
+    int millis = (int)((unix_ms % 1000 + 1000) % 1000);
+    time_t seconds = (time_t)((unix_ms - millis) / 1000);
+    struct tm utc = {.tm_year = 70, .tm_mday = 1};
     size_t used;
 
-    if (gmtime_r(&seconds, &utc) == NULL)
-        memset(&utc, 0, sizeof utc);
+    (void)gmtime_r(&seconds, &utc);
     used = strftime(stamp, 32, "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)snprintf(stamp + used, 32 - used, ".%03dZ", (int)(unix_ms % 1000));
+    (void)snprintf(stamp + used, 32 - used, ".%03dZ", millis);
 }
 
 void mt_log_line(const char *line, unsigned long length)
@@ -89,52 +89,52 @@ void mt_log_line(const char *line, unsigned long length)
     }
 }
 
-static void append_text(struct mt_buf *line, const char *text)
+/* text is valid UTF-8; besides ASCII's, U+0080 to U+009F (C2 80..9F) are control characters */
+static void append_text(struct mt_buf *line, const char *text, size_t length)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7F)
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool second = c == 0xC2 && (unsigned char)text[i + 1] < 0xA0;
+
+        if (second)
+            c = (unsigned char)text[++i];
+        if (second || c < 0x20 || c == 0x7F)
             mt_buf_printf(line, "\\x%02x", c);
         else
             mt_buf_append_char(line, (char)c);
     }
 }
 
-static void append_json(struct mt_buf *line, const char *text)
-{
-    struct mt_buf valid;
-
-    mt_buf_init(&valid, 0);
-    mt_utf8_append_valid(&valid, text, strlen(text));
-    mt_buf_append_json_string(line, valid.data, valid.length);
-    mt_buf_fini(&valid);
-}
-
 static void write_line(enum mt_log_level level, const char *text)
 {
     char stamp[32];
     struct mt_buf line;
+    struct mt_buf valid;
 
     mt_buf_init(&line, 0);
+    mt_buf_init(&valid, 0);
+    mt_utf8_append_valid(&valid, text, strlen(text));
     mt_log_stamp(stamp, mt_clock_wall_ms());
     if (out.format == MT_LOG_JSON) {
         mt_buf_printf(&line,
                       "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"message\":", stamp,
                       mt_log_level_name(level), out.program);
-        append_json(&line, text);
+        mt_buf_append_json_string(&line, valid.data, valid.length);
         mt_buf_append_string(&line, "}\n");
     } else {
         mt_buf_printf(&line, "%s %s %s: ", stamp, mt_log_level_name(level), out.program);
-        append_text(&line, text);
+        append_text(&line, valid.data, valid.length);
         mt_buf_append_char(&line, '\n');
     }
-    if (!line.failed)
+    if (!line.failed && !valid.failed)
         mt_log_line(line.data, line.length);
     mt_buf_fini(&line);
+    mt_buf_fini(&valid);
 }
 
 void mt_log(enum mt_log_level level, const char *format, ...)
 {
+    int saved_errno = errno;
     char text[2048];
     va_list arguments;
 
@@ -144,6 +144,7 @@ void mt_log(enum mt_log_level level, const char *format, ...)
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     write_line(level, text);
+    errno = saved_errno;
 }
 
 void mt_log_error(const struct mt_error *error)

@@ -17,7 +17,7 @@ enum mt_log_format {
 /*
  * mt_log_open: where and how to log from now on. path "-" is standard error; a file is appended to
  * and made with mode 0640. program must live as long as the process. Before this call lines go to
- * standard error as text from level info on. IO if the file cannot be opened (nothing changed).
+ * standard error as text from level info on. CONFIG if the file cannot be opened (nothing changed).
  */
 enum mt_err mt_log_open(const char *program, enum mt_log_level least, enum mt_log_format format,
                         const char *path, struct mt_error *error);
@@ -28,7 +28,10 @@ void mt_log_close(void);
 /* mt_log_enabled: a line of this level would be written. */
 bool mt_log_enabled(enum mt_log_level level);
 
-/* mt_log: one line. Control characters in the text are escaped, so it stays one line. */
+/*
+ * mt_log: one line. Control characters in the text are escaped and ill-formed UTF-8 replaced, so it
+ * stays one line and cannot steer a terminal. Leaves errno alone.
+ */
 void mt_log(enum mt_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* mt_log_error: the text of *error at the level its code has in error.def. */

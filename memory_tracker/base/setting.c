@@ -21,21 +21,21 @@ const struct mt_setting_info *mt_setting_info(enum mt_setting setting)
 
 void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size)
 {
-    const char *start = strstr(value, "://");
-    const char *end;
+    bool secret = (settings[setting].flags & MT_SETTING_SECRET) != 0;
+    const char *scheme = strstr(value, "://");
+    /* the last @: a password may hold an @, a / or a ? that nobody percent-encoded */
+    const char *at = strrchr(value, '@');
+    const char *rest = at != NULL ? at : value;
+    size_t shown = strcspn(rest, "?");
 
-    if ((settings[setting].flags & MT_SETTING_SECRET) != 0 && start != NULL) {
-        start += 3;
-        /* the last @ before the path: a password may hold an @ that nobody percent-encoded */
-        end = start + strcspn(start, "/?#");
-        while (end > start && *end != '@')
-            end--;
-        if (*end == '@') {
-            (void)snprintf(out, size, "%.*s***%s", (int)(start - value), value, end);
-            return;
-        }
+    if (!secret || strncmp(value, "sqlite:", 7) == 0) {
+        (void)snprintf(out, size, "%s", value);
+        return;
     }
-    (void)snprintf(out, size, "%s", value);
+    (void)snprintf(out, size, "%.*s%s%.*s%s",
+                   at != NULL && scheme != NULL && scheme < at ? (int)(scheme + 3 - value) : 0,
+                   value, at != NULL ? "***" : "", (int)shown, rest,
+                   rest[shown] == '?' ? "?***" : "");
 }
 
 bool mt_address_parse(const char *text, size_t length, struct mt_address *address)
@@ -51,6 +51,9 @@ bool mt_address_parse(const char *text, size_t length, struct mt_address *addres
     if (length > 5 && memcmp(text, "unix:", 5) == 0) {
         if (length - 5 > 107) /* sun_path less its NUL */
             return false;
+        for (size_t i = 5; i < length; i++)
+            if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+                return false;
         parsed.is_unix = true;
         memcpy(parsed.host, text + 5, length - 5);
         *address = parsed;
@@ -93,8 +96,8 @@ static const char *check_listen(const char *value)
     for (;; value += length + 1) {
         length = strcspn(value, ",");
         if (!mt_address_parse(value, length, &address))
-            return "ADDR:PORT, [V6]:PORT or unix:PATH, several divided by commas, "
-                   "for example 127.0.0.1:8000";
+            return "ADDR:PORT or [V6]:PORT with a numeric address, or unix:PATH, several "
+                   "divided by commas, for example 127.0.0.1:8000";
         if (value[length] == '\0')
             return NULL;
     }

@@ -68,8 +68,9 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
                       enum mt_err code, int64_t *number, struct mt_error *error);
 
 /*
- * mt_setting_mask: value as it may be shown: what stands between `://` and the `@` of a URI becomes
- * `***`. Writes a NUL-terminated, possibly cut string.
+ * mt_setting_mask: value as it may be shown. Of a secret one, unless it is a `sqlite:` path, what
+ * stands between the scheme and the last `@`, and what follows a `?`, becomes `***`. Writes a
+ * NUL-terminated, possibly cut string; value and out do not overlap.
  */
 void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size);
 
@@ -82,7 +83,8 @@ struct mt_address {
 
 /*
  * mt_address_parse: one listening address, `ADDR:PORT`, `[V6]:PORT` or `unix:PATH` (absolute or
- * relative, at most 107 bytes), the whole of text. False, *address untouched, for anything else.
+ * relative, at most 107 bytes, no
+ * control characters), the whole of text. False, *address untouched, for anything else.
  */
 bool mt_address_parse(const char *text, size_t length, struct mt_address *address);
 

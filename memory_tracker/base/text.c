@@ -118,6 +118,11 @@ bool mt_utf8_is_valid(const char *bytes, size_t count)
 
 enum { NAME_MAX_LENGTH = 64 };
 
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
 /* Levenshtein distance with one row; names longer than NAME_MAX_LENGTH are never near. */
 static size_t edit_distance(const char *a, const char *b)
 {
@@ -134,7 +139,7 @@ static size_t edit_distance(const char *a, const char *b)
         row[0] = i;
         for (size_t j = 1; j <= b_length; j++) {
             size_t above = row[j];
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            size_t best = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
             if (above + 1 < best)
                 best = above + 1;
             if (row[j - 1] + 1 < best)

@@ -42,8 +42,8 @@ void mt_utf8_append_valid(struct mt_buf *out, const char *bytes, size_t count);
 bool mt_utf8_is_valid(const char *bytes, size_t count);
 
 /*
- * mt_text_nearest: the name among count names with the smallest edit distance to text, or NULL when
- * none is near enough to be worth a "did you mean".
+ * mt_text_nearest: the name among count names with the smallest edit distance to text, whatever the
+ * case of the letters, or NULL when none is near enough to be worth a "did you mean".
  */
 const char *mt_text_nearest(const char *text, const char *const *names, size_t count);
 
