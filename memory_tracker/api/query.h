@@ -24,8 +24,8 @@ bool mt_query_next(struct mt_slice *rest, struct mt_query_pair *pair);
 /*
  * mt_query_decode: appends the text of an encoded name or value to out as UTF-8. Each run of ASCII
  * with its %XX is decoded as UTF-8 by itself, ill-formed parts becoming U+FFFD; a byte of 0x80 and
- * above is the Latin-1 character. At most twice as long as the input, but for 9 bytes from `%XX`
- * becoming 9 of U+FFFD.
+ * above is the Latin-1 character. At most
+ * twice as long as the input.
  */
 void mt_query_decode(struct mt_buf *out, struct mt_slice encoded);
 
