@@ -1,0 +1,83 @@
+/*
+ * Threads, and what they share. Besides the server's loops this is the only place of the API with
+ * locks and atomics: a group of threads, counters, and the pool of workers that read the store.
+ */
+#ifndef MT_API_THREADS_H
+#define MT_API_THREADS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/http.h"
+
+/*
+ * mt_threads_block_signals: blocks every signal but those that report a fault of the program itself
+ * and SIGTSTP, in this thread and all that it starts. To be called before any thread exists.
+ */
+void mt_threads_block_signals(void);
+
+struct mt_threads; /* lives as long as mt_threads_run runs */
+
+/*
+ * mt_threads_run: runs run(threads, index, context) in count threads at once, index 0 in the
+ * caller's own, and returns when all have returned. FAILED, and run was called nowhere, if the
+ * system does not give that many threads.
+ */
+enum mt_err mt_threads_run(size_t count,
+                           void (*run)(struct mt_threads *threads, size_t index, void *context),
+                           void *context, struct mt_error *error);
+
+/* mt_threads_meet: returns when every thread of the group has called it. */
+void mt_threads_meet(struct mt_threads *threads);
+
+/* A number that any thread may read and change; zero-initialised it is 0. */
+struct mt_gauge {
+    _Atomic int64_t value;
+};
+
+int64_t mt_gauge_get(const struct mt_gauge *gauge);
+void mt_gauge_set(struct mt_gauge *gauge, int64_t value);
+void mt_gauge_add(struct mt_gauge *gauge, int64_t amount);
+/* mt_gauge_try_add: adds unless the sum would be above limit. */
+bool mt_gauge_try_add(struct mt_gauge *gauge, int64_t amount, int64_t limit);
+
+/* One job on its way through the pool; embedded in what its submitter keeps about it. */
+struct mt_work {
+    struct mt_job job;                  /* filled by the submitter, owned by the pool until done */
+    struct mt_response response;        /* filled by a worker */
+    struct mt_gauge cancelled;          /* not 0: nobody waits for the answer any more */
+    void (*done)(struct mt_work *work); /* called in the worker's thread, last */
+    struct mt_work *next;               /* the pool's */
+};
+
+struct mt_pool_options {
+    size_t workers;
+    size_t queue_limit;  /* most jobs that wait for a worker */
+    const char *store;   /* URI; must live as long as the pool */
+    int busy_wait_ms;    /* see mt_store_options */
+    int reopen_after_ms; /* least time between two attempts of a worker to open the store */
+};
+
+struct mt_pool; /* from mt_pool_start, ended by mt_pool_stop; any thread may submit */
+
+/*
+ * mt_pool_start: starts the workers. Each opens the store for itself, read-only, when its first job
+ * comes, and anew after a failure; that the store is missing is an answer of the job, not an error
+ * here. FAILED if there are no threads to be had.
+ */
+enum mt_err mt_pool_start(const struct mt_pool_options *options, struct mt_pool **pool,
+                          struct mt_error *error);
+
+/*
+ * mt_pool_submit: queues work, which must live until its done was called. False, and done is not
+ * called, if the queue is full. A cancelled job and one whose deadline passed in the queue are done
+ * without having run.
+ */
+bool mt_pool_submit(struct mt_pool *pool, struct mt_work *work);
+
+/* mt_pool_stop: does what is queued, ends the workers and frees the pool. Accepts NULL. */
+void mt_pool_stop(struct mt_pool *pool);
+
+#endif
