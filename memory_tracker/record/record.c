@@ -36,6 +36,12 @@ void mt_record_set(struct mt_record *record, enum mt_field field, int64_t value)
     record->value[field] = value;
 }
 
+void mt_record_unset(struct mt_record *record, enum mt_field field)
+{
+    record->present &= ~MT_FIELD_BIT(field);
+    record->value[field] = 0;
+}
+
 bool mt_record_get(const struct mt_record *record, enum mt_field field, int64_t *value)
 {
     if ((record->present & MT_FIELD_BIT(field)) == 0)

@@ -77,6 +77,9 @@ bool mt_field_find(const char *name, size_t length, enum mt_field *field);
 /* mt_record_set: value is known from now on. */
 void mt_record_set(struct mt_record *record, enum mt_field field, int64_t value);
 
+/* mt_record_unset: the value is not known any more. */
+void mt_record_unset(struct mt_record *record, enum mt_field field);
+
 /* mt_record_get: true and the value if it is known; *value untouched if not. */
 bool mt_record_get(const struct mt_record *record, enum mt_field field, int64_t *value);
 

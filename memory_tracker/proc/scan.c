@@ -1,0 +1,273 @@
+#include "proc/scan.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+enum { SHOWN_MAX = 60 }; /* bytes of a bad line that a warning shows */
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Cuts the first line, without its newline, off *rest. */
+static bool next_line(struct mt_slice *rest, struct mt_slice *line)
+{
+    const char *newline;
+
+    if (rest->length == 0)
+        return false;
+    newline = memchr(rest->data, '\n', rest->length);
+    *line = *rest;
+    if (newline == NULL) {
+        rest->length = 0;
+        return true;
+    }
+    line->length = (size_t)(newline - rest->data);
+    rest->data += line->length + 1;
+    rest->length -= line->length + 1;
+    return true;
+}
+
+/* Cuts the first word off *rest; empty when there is none. */
+static struct mt_slice next_word(struct mt_slice *rest)
+{
+    struct mt_slice word;
+
+    while (rest->length > 0 && is_blank(rest->data[0])) {
+        rest->data++;
+        rest->length--;
+    }
+    word = (struct mt_slice){rest->data, 0};
+    while (word.length < rest->length && !is_blank(rest->data[word.length]))
+        word.length++;
+    if (word.length > 0) {
+        rest->data += word.length;
+        rest->length -= word.length;
+    }
+    return word;
+}
+
+static bool starts_with(struct mt_slice text, const char *prefix)
+{
+    size_t length = strlen(prefix);
+
+    return text.length >= length && memcmp(text.data, prefix, length) == 0;
+}
+
+static bool parse_amount(struct mt_slice word, int64_t *value)
+{
+    return mt_parse_i64_range(word, 0, MT_VALUE_MAX, value);
+}
+
+static void warn(const char *path, struct mt_slice line)
+{
+    int length = (int)(line.length < SHOWN_MAX ? line.length : SHOWN_MAX);
+
+    mt_log(MT_LOG_WARNING, "%s: the line '%.*s' makes no sense; what it says is left out", path,
+           length, line.data);
+}
+
+/* The field that a line of `source` with this key belongs to. */
+static bool find_field(enum mt_field_source source, struct mt_slice key, enum mt_field *field)
+{
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
+        const struct mt_field_info *info = mt_field_info(i);
+
+        if (info->source == source && mt_slice_equal(key, info->key)) {
+            *field = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What follows the colon of a meminfo line: a number and its unit, kB or none. */
+static bool parse_meminfo_value(struct mt_slice rest, bool has_unit, int64_t *value)
+{
+    struct mt_slice number = next_word(&rest);
+    struct mt_slice unit = next_word(&rest);
+
+    return mt_slice_equal(unit, has_unit ? "kB" : "") && next_word(&rest).length == 0 &&
+           parse_amount(number, value);
+}
+
+void mt_scan_meminfo(struct mt_slice text, struct mt_record *record)
+{
+    static const char path[] = "/proc/meminfo";
+    struct mt_slice line;
+    struct mt_slice pages_line = {0};
+    int64_t huge_pages = 0;
+    int64_t huge_page_kib = 0;
+
+    while (next_line(&text, &line)) {
+        const char *colon = line.length > 0 ? memchr(line.data, ':', line.length) : NULL;
+        struct mt_slice key;
+        struct mt_slice rest;
+        enum mt_field field;
+        int64_t value;
+
+        if (colon == NULL)
+            continue;
+        key = (struct mt_slice){line.data, (size_t)(colon - line.data)};
+        rest = (struct mt_slice){colon + 1, line.length - key.length - 1};
+        if (mt_slice_equal(key, "Hugepagesize")) {
+            if (!parse_meminfo_value(rest, true, &huge_page_kib))
+                warn(path, line);
+            continue;
+        }
+        if (!find_field(MT_SOURCE_MEMINFO, key, &field))
+            continue;
+        if (!parse_meminfo_value(rest, field != MT_FIELD_HUGETLB_FREE, &value)) {
+            warn(path, line);
+        } else if (field == MT_FIELD_HUGETLB_FREE) {
+            pages_line = line;
+            huge_pages = value;
+        } else {
+            mt_record_set(record, field, value);
+        }
+    }
+    if (pages_line.length == 0 || huge_page_kib == 0)
+        return;
+    if (huge_pages > MT_VALUE_MAX / huge_page_kib)
+        warn(path, pages_line);
+    else
+        mt_record_set(record, MT_FIELD_HUGETLB_FREE, huge_pages * huge_page_kib);
+}
+
+/* The field that sums up all lines that begin like this one. */
+static bool find_sum(struct mt_slice key, enum mt_field *field)
+{
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
+        const struct mt_field_info *info = mt_field_info(i);
+
+        if (info->source == MT_SOURCE_VMSTAT_SUM && starts_with(key, info->key)) {
+            *field = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void mt_scan_vmstat(struct mt_slice text, struct mt_record *record)
+{
+    struct mt_slice line;
+    uint64_t spoilt = 0; /* sums with a part that makes no sense */
+    int64_t sums[MT_FIELD_COUNT] = {0};
+
+    while (next_line(&text, &line)) {
+        struct mt_slice rest = line;
+        struct mt_slice key = next_word(&rest);
+        struct mt_slice number = next_word(&rest);
+        enum mt_field field;
+        int64_t value;
+        bool is_sum;
+
+        is_sum = find_sum(key, &field);
+        if (!is_sum && !find_field(MT_SOURCE_VMSTAT, key, &field))
+            continue;
+        if (next_word(&rest).length != 0 || !parse_amount(number, &value) ||
+            (is_sum && value > MT_VALUE_MAX - sums[field])) {
+            warn("/proc/vmstat", line);
+            spoilt |= is_sum ? MT_FIELD_BIT(field) : 0;
+        } else if (is_sum) {
+            sums[field] += value;
+            mt_record_set(record, field, sums[field]);
+        } else {
+            mt_record_set(record, field, value);
+        }
+    }
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++)
+        if ((spoilt & MT_FIELD_BIT(i)) != 0)
+            mt_record_unset(record, i);
+}
+
+void mt_scan_pressure(struct mt_slice text, struct mt_record *record)
+{
+    struct mt_slice line;
+
+    while (next_line(&text, &line)) {
+        struct mt_slice rest = line;
+        enum mt_field field;
+        bool is_known = false;
+
+        if (!find_field(MT_SOURCE_PSI, next_word(&rest), &field))
+            continue;
+        for (struct mt_slice word = next_word(&rest); word.length > 0; word = next_word(&rest)) {
+            int64_t value;
+
+            if (!starts_with(word, "total="))
+                continue;
+            word.data += strlen("total=");
+            word.length -= strlen("total=");
+            is_known = parse_amount(word, &value);
+            if (is_known)
+                mt_record_set(record, field, value);
+        }
+        if (!is_known)
+            warn("/proc/pressure/memory", line);
+    }
+}
+
+void mt_scan_arcstats(struct mt_slice text, struct mt_record *record)
+{
+    struct mt_slice line;
+
+    while (next_line(&text, &line)) {
+        struct mt_slice rest = line;
+        struct mt_slice key = next_word(&rest);
+        struct mt_slice type = next_word(&rest);
+        struct mt_slice number = next_word(&rest);
+        enum mt_field field;
+        int64_t bytes;
+
+        if (!find_field(MT_SOURCE_ARC, key, &field))
+            continue;
+        /* 4 is kstat's name for an unsigned number of 64 bits */
+        if (!mt_slice_equal(type, "4") || next_word(&rest).length != 0 ||
+            !mt_parse_i64_range(number, 0, INT64_MAX, &bytes))
+            warn("/proc/spl/kstat/zfs/arcstats", line);
+        else
+            mt_record_set(record, field, bytes / 1024);
+    }
+}
+
+void mt_scan_uptime(struct mt_slice text, struct mt_record *record)
+{
+    struct mt_slice line = {0};
+    struct mt_slice rest;
+    struct mt_slice seconds;
+    const char *dot;
+    int64_t value;
+    int64_t fraction = 0;
+
+    if (!next_line(&text, &line))
+        return;
+    rest = line;
+    seconds = next_word(&rest);
+    dot = seconds.length > 0 ? memchr(seconds.data, '.', seconds.length) : NULL;
+    if (dot != NULL) {
+        struct mt_slice digits = {dot + 1, seconds.length - (size_t)(dot - seconds.data) - 1};
+
+        if (!parse_amount(digits, &fraction))
+            fraction = -1;
+        seconds.length = (size_t)(dot - seconds.data);
+    }
+    if (fraction < 0 || !parse_amount(seconds, &value))
+        warn("/proc/uptime", line);
+    else
+        mt_record_set(record, MT_FIELD_UPTIME_S, value);
+}
+
+void mt_scan_boot_id(struct mt_slice text, struct mt_record *record)
+{
+    struct mt_slice line = {0};
+
+    if (!next_line(&text, &line))
+        return;
+    if (mt_boot_id_parse(line.data, line.length, record->boot_id))
+        record->has_boot_id = true;
+    else
+        warn("/proc/sys/kernel/random/boot_id", line);
+}
