@@ -39,17 +39,41 @@ void mt_json_record(struct mt_buf *out, const struct mt_record *record)
     mt_buf_append_char(out, '}');
 }
 
+/* The longest entry: four numbers of 20 characters and what stands between them. */
+enum { LOG_ENTRY_MAX = 128 };
+
+static char *put(char *at, const char *text, size_t length)
+{
+    memcpy(at, text, length);
+    return at + length;
+}
+
+/* Digits of value, which is not negative: no second and no size is. */
+static char *put_number(char *at, int64_t value)
+{
+    char digits[20];
+    size_t first = sizeof digits;
+    uint64_t rest = (uint64_t)value;
+
+    do
+        digits[--first] = (char)('0' + rest % 10);
+    while ((rest /= 10) != 0);
+    return put(at, digits + first, sizeof digits - first);
+}
+
+#define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
+
+/* An answer has up to 99,999 of these, so each is one append. */
 void mt_json_log_entry(struct mt_buf *out, const struct mt_record *record)
 {
     struct mt_summary summary = mt_summarize(record);
+    char entry[LOG_ENTRY_MAX];
+    char *at = entry;
 
-    append_name(out, '{', "timestamp");
-    mt_buf_append_i64(out, record->timestamp);
-    append_name(out, ',', "total");
-    mt_buf_append_i64(out, summary.total_mib);
-    append_name(out, ',', "free");
-    mt_buf_append_i64(out, summary.free_mib);
-    append_name(out, ',', "used");
-    mt_buf_append_i64(out, summary.used_mib);
-    mt_buf_append_char(out, '}');
+    at = put_number(PUT(at, "{\"timestamp\":"), record->timestamp);
+    at = put_number(PUT(at, ",\"total\":"), summary.total_mib);
+    at = put_number(PUT(at, ",\"free\":"), summary.free_mib);
+    at = put_number(PUT(at, ",\"used\":"), summary.used_mib);
+    *at++ = '}';
+    mt_buf_append(out, entry, (size_t)(at - entry));
 }
