@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cmocka_all.h"
+#include "unit.h"
 
 struct captured {
     FILE *file;

@@ -1,4 +1,4 @@
-#include "cmocka_all.h"
+#include "unit.h"
 
 #include <errno.h>
 #include <stdbool.h>

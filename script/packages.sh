@@ -1,0 +1,48 @@
+# Debian packages by what they are needed for; the one list that script/run and script/test install
+# from. Sourced by bash.
+# shellcheck shell=bash disable=SC2034
+
+# to build and run the programs
+build_packages=(
+    ca-certificates cmake cron gcc libc6-dev libh2o-evloop-dev libproc2-dev libsqlite3-dev
+    libssl-dev ninja-build pkgconf procps util-linux zlib1g-dev
+)
+# to run the tests of a gcc build
+test_packages=(
+    clang-format curl libcmocka-dev mandoc python3 python3-pytest shellcheck sqlite3 strace
+)
+# for single suites
+clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)
+valgrind_packages=(valgrind)
+coverage_packages=(gcovr)
+reference_packages=(python3-venv)
+
+# missing_packages PACKAGE...: those of them that are not installed
+missing_packages() {
+    local package
+    for package in "$@"; do
+        case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+        "install ok installed") ;;
+        *) echo "$package" ;;
+        esac
+    done
+}
+
+# install_packages PACKAGE...: installs what is missing, asking nothing. Without the right to do so
+# it says what to type, and fails.
+install_packages() {
+    local missing as_root=()
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        as_root=(sudo -n)
+        if ! sudo -n true 2>/dev/null; then
+            echo "missing packages; as root: apt-get install ${missing[*]}" >&2
+            return 1
+        fi
+    fi
+    echo "installing ${missing[*]}"
+    "${as_root[@]}" apt-get -q update </dev/null >/dev/null &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -q -y --no-install-recommends install "${missing[@]}" </dev/null >/dev/null
+}
