@@ -1,0 +1,330 @@
+#include "unit.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/threads.h"
+#include "base/clock.h"
+#include "store/store.h"
+
+/* Stand in for the store: opening works as `opening` says, and is counted. */
+struct mt_store {
+    int64_t number;
+};
+static struct mt_gauge opening; /* an enum mt_err */
+static struct mt_gauge opened;
+static struct mt_gauge closed;
+
+enum mt_err mt_store_open(const char *uri, const struct mt_store_options *options,
+                          struct mt_store **store, struct mt_error *error)
+{
+    assert_string_equal(uri, "sqlite:here");
+    assert_true(options->read_only);
+    assert_int_equal(options->busy_wait_ms, 7);
+    mt_gauge_add(&opened, 1);
+    if (mt_gauge_get(&opening) != MT_OK)
+        return mt_error_set(error, (enum mt_err)mt_gauge_get(&opening), "not today");
+    *store = calloc(1, sizeof **store);
+    (*store)->number = mt_gauge_get(&opened);
+    return MT_OK;
+}
+
+void mt_store_close(struct mt_store *store)
+{
+    if (store != NULL)
+        mt_gauge_add(&closed, 1);
+    free(store);
+}
+
+/* A work that can be waited for. */
+struct errand {
+    struct mt_work work;
+    pthread_mutex_t mu;
+    pthread_cond_t changed;
+    bool may_go; /* guarded by mu, as is the next */
+    bool is_done;
+    struct mt_gauge runs;
+    struct mt_gauge store_number; /* of the handle it ran with; 0: none */
+    enum mt_err fail_with;        /* what run reports */
+};
+
+static struct errand *errand_of(const struct mt_job *job)
+{
+    return (struct errand *)((char *)(uintptr_t)job - offsetof(struct errand, work.job));
+}
+
+static void run(const struct mt_job *job, struct mt_store *store, const struct mt_error *open_error,
+                struct mt_response *response, struct mt_error *error)
+{
+    struct errand *errand = errand_of(job);
+
+    mt_gauge_add(&errand->runs, 1);
+    mt_gauge_set(&errand->store_number, store != NULL ? store->number : 0);
+    (void)pthread_mutex_lock(&errand->mu);
+    while (!errand->may_go)
+        (void)pthread_cond_wait(&errand->changed, &errand->mu);
+    (void)pthread_mutex_unlock(&errand->mu);
+    if (store == NULL)
+        *error = *open_error;
+    else if (errand->fail_with != MT_OK)
+        (void)mt_error_set(error, errand->fail_with, "as the test wants it");
+    mt_response_json(response, error->code == MT_OK ? 200 : mt_err_http_status(error->code), "{}");
+}
+
+static void let_go(struct errand *errand)
+{
+    (void)pthread_mutex_lock(&errand->mu);
+    errand->may_go = true;
+    (void)pthread_cond_broadcast(&errand->changed);
+    (void)pthread_mutex_unlock(&errand->mu);
+}
+
+static void done(struct mt_work *work)
+{
+    struct errand *errand = errand_of(&work->job);
+
+    (void)pthread_mutex_lock(&errand->mu);
+    errand->is_done = true;
+    (void)pthread_cond_broadcast(&errand->changed);
+    (void)pthread_mutex_unlock(&errand->mu);
+}
+
+static void errand_init(struct errand *errand)
+{
+    *errand = (struct errand){.work = {.job = {.run = run, .deadline_ms = INT64_MAX}, .done = done},
+                              .may_go = true};
+    (void)pthread_mutex_init(&errand->mu, NULL);
+    (void)pthread_cond_init(&errand->changed, NULL);
+}
+
+static int finish(struct errand *errand)
+{
+    int status;
+
+    (void)pthread_mutex_lock(&errand->mu);
+    while (!errand->is_done)
+        (void)pthread_cond_wait(&errand->changed, &errand->mu);
+    (void)pthread_mutex_unlock(&errand->mu);
+    status = errand->work.response.status;
+    mt_response_fini(&errand->work.response);
+    (void)pthread_cond_destroy(&errand->changed);
+    (void)pthread_mutex_destroy(&errand->mu);
+    return status;
+}
+
+static int do_one(struct mt_pool *pool, struct errand *errand, enum mt_err fail_with)
+{
+    errand_init(errand);
+    errand->fail_with = fail_with;
+    assert_true(mt_pool_submit(pool, &errand->work));
+    return finish(errand);
+}
+
+static struct mt_pool *start(size_t workers, size_t queue_limit, int reopen_after_ms)
+{
+    struct mt_pool_options options = {.workers = workers,
+                                      .queue_limit = queue_limit,
+                                      .store = "sqlite:here",
+                                      .busy_wait_ms = 7,
+                                      .reopen_after_ms = reopen_after_ms};
+    struct mt_pool *pool = NULL;
+
+    mt_gauge_set(&opening, MT_OK);
+    mt_gauge_set(&opened, 0);
+    mt_gauge_set(&closed, 0);
+    assert_int_equal(mt_pool_start(&options, &pool, NULL), MT_OK);
+    return pool;
+}
+
+static void test_a_full_queue_refuses(void **state)
+{
+    struct mt_pool *pool = start(1, 2, 1000);
+    struct errand errands[4];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        errand_init(&errands[i]);
+    errands[0].may_go = false;
+    assert_true(mt_pool_submit(pool, &errands[0].work));
+    while (mt_gauge_get(&errands[0].runs) == 0)
+        (void)sched_yield();
+    assert_true(mt_pool_submit(pool, &errands[1].work));
+    assert_true(mt_pool_submit(pool, &errands[2].work));
+    assert_false(mt_pool_submit(pool, &errands[3].work));
+    let_go(&errands[0]);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(finish(&errands[i]), 200);
+    assert_true(mt_pool_submit(pool, &errands[3].work));
+    assert_int_equal(finish(&errands[3]), 200);
+    mt_pool_stop(pool);
+    assert_int_equal(mt_gauge_get(&opened), 1);
+    assert_int_equal(mt_gauge_get(&closed), 1);
+}
+
+static void test_what_is_cancelled_or_late_in_the_queue_does_not_run(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 1000);
+    struct errand first;
+    struct errand cancelled;
+    struct errand late;
+
+    (void)state;
+    errand_init(&first);
+    errand_init(&cancelled);
+    errand_init(&late);
+    first.may_go = false;
+    late.work.job.deadline_ms = mt_clock_monotonic_ms();
+    assert_true(mt_pool_submit(pool, &first.work));
+    assert_true(mt_pool_submit(pool, &cancelled.work));
+    assert_true(mt_pool_submit(pool, &late.work));
+    mt_gauge_set(&cancelled.work.cancelled, 1);
+    let_go(&first);
+    assert_int_equal(finish(&first), 200);
+    assert_int_equal(finish(&cancelled), 503);
+    assert_int_equal(finish(&late), 503);
+    assert_int_equal(mt_gauge_get(&cancelled.runs), 0);
+    assert_int_equal(mt_gauge_get(&late.runs), 0);
+    mt_pool_stop(pool);
+}
+
+static void test_a_running_job_can_ask_whether_it_is_cancelled(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 1000);
+    struct errand errand;
+
+    (void)state;
+    errand_init(&errand);
+    errand.may_go = false;
+    assert_true(mt_pool_submit(pool, &errand.work));
+    while (mt_gauge_get(&errand.runs) == 0)
+        (void)sched_yield();
+    assert_false(errand.work.job.cancelled(errand.work.job.cancel_context));
+    mt_gauge_set(&errand.work.cancelled, 1);
+    assert_true(errand.work.job.cancelled(errand.work.job.cancel_context));
+    let_go(&errand);
+    assert_int_equal(finish(&errand), 200);
+    mt_pool_stop(pool);
+}
+
+static void test_a_handle_that_failed_is_opened_anew(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 0);
+    struct errand errand;
+
+    (void)state;
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 1);
+    assert_int_equal(do_one(pool, &errand, MT_ERR_CORRUPT), 500);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 1);
+    assert_int_equal(do_one(pool, &errand, MT_ERR_CANCELLED), 503);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 2);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 2);
+    mt_pool_stop(pool);
+    assert_int_equal(mt_gauge_get(&opened), mt_gauge_get(&closed));
+}
+
+static void test_a_store_that_cannot_be_opened_is_tried_again_but_not_at_once(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 60000);
+    struct errand errand;
+
+    (void)state;
+    mt_gauge_set(&opening, MT_ERR_MISSING);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 0);
+    assert_int_equal(mt_gauge_get(&opened), 1);
+    mt_pool_stop(pool);
+
+    pool = start(1, 8, 0);
+    mt_gauge_set(&opening, MT_ERR_NEWER_SCHEMA);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    mt_gauge_set(&opening, MT_OK);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    mt_pool_stop(pool);
+}
+
+static void test_stopping_does_what_is_queued_first(void **state)
+{
+    enum { COUNT = 50 };
+    struct mt_pool *pool = start(3, COUNT, 1000);
+    struct errand errands[COUNT];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++) {
+        errand_init(&errands[i]);
+        assert_true(mt_pool_submit(pool, &errands[i].work));
+    }
+    mt_pool_stop(pool);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_true(errands[i].is_done);
+        assert_int_equal(finish(&errands[i]), 200);
+    }
+    mt_pool_stop(NULL);
+}
+
+static void test_a_gauge_stops_at_its_limit(void **state)
+{
+    struct mt_gauge gauge = {0};
+
+    (void)state;
+    assert_true(mt_gauge_try_add(&gauge, 3, 5));
+    assert_false(mt_gauge_try_add(&gauge, 3, 5));
+    assert_true(mt_gauge_try_add(&gauge, 2, 5));
+    mt_gauge_add(&gauge, 4);
+    assert_false(mt_gauge_try_add(&gauge, 1, 5));
+    mt_gauge_add(&gauge, -5);
+    assert_true(mt_gauge_try_add(&gauge, 1, 5));
+    assert_false(mt_gauge_try_add(&gauge, INT64_MAX, 5));
+    assert_int_equal(mt_gauge_get(&gauge), 5);
+}
+
+enum { MEMBERS = 4, MEETINGS = 200 };
+
+struct meetings {
+    struct mt_gauge arrived;
+    struct mt_gauge too_early;
+    struct mt_gauge seen[MEMBERS];
+};
+
+static void attend(struct mt_threads *threads, size_t index, void *context)
+{
+    struct meetings *meetings = context;
+
+    mt_gauge_add(&meetings->seen[index], 1);
+    for (int64_t i = 1; i <= MEETINGS; i++) {
+        mt_gauge_add(&meetings->arrived, 1);
+        mt_threads_meet(threads);
+        if (mt_gauge_get(&meetings->arrived) < i * MEMBERS)
+            mt_gauge_add(&meetings->too_early, 1);
+    }
+}
+
+static void test_threads_meet(void **state)
+{
+    struct meetings meetings = {0};
+
+    (void)state;
+    assert_int_equal(mt_threads_run(MEMBERS, attend, &meetings, NULL), MT_OK);
+    assert_int_equal(mt_gauge_get(&meetings.arrived), MEMBERS * MEETINGS);
+    assert_int_equal(mt_gauge_get(&meetings.too_early), 0);
+    for (size_t i = 0; i < MEMBERS; i++)
+        assert_int_equal(mt_gauge_get(&meetings.seen[i]), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_full_queue_refuses),
+        cmocka_unit_test(test_what_is_cancelled_or_late_in_the_queue_does_not_run),
+        cmocka_unit_test(test_a_running_job_can_ask_whether_it_is_cancelled),
+        cmocka_unit_test(test_a_handle_that_failed_is_opened_anew),
+        cmocka_unit_test(test_a_store_that_cannot_be_opened_is_tried_again_but_not_at_once),
+        cmocka_unit_test(test_stopping_does_what_is_queued_first),
+        cmocka_unit_test(test_a_gauge_stops_at_its_limit),
+        cmocka_unit_test(test_threads_meet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
