@@ -118,17 +118,21 @@ void mt_buf_append_json_string(struct mt_buf *buf, const char *bytes, size_t cou
 
     mt_buf_append_char(buf, '"');
     for (size_t i = 0; i < count; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-        const char *known = c == 0 ? NULL : strchr("\"\"\\\\\bb\tt\nn\ff\rr", c);
+        const char c = bytes[i];
+        const unsigned char byte = (unsigned char)c;
+        char escape[6] = {'\\', c, '0', '0', hex[byte >> 4], hex[byte & 15]};
+        const char *letter = strchr("\bb\tt\nn\ff\rr", c);
 
-        if (c == '"' || c == '\\' || (c < 0x20 && known != NULL)) {
-            escape[1] = c == '"' || c == '\\' ? (char)c : known[1];
+        if (c == '"' || c == '\\') {
             mt_buf_append(buf, escape, 2);
-        } else if (c < 0x20) {
-            mt_buf_append(buf, escape, sizeof escape);
+        } else if (byte >= 0x20) {
+            mt_buf_append_char(buf, c);
+        } else if (c != '\0' && letter != NULL) {
+            escape[1] = letter[1];
+            mt_buf_append(buf, escape, 2);
         } else {
-            mt_buf_append_char(buf, (char)c);
+            escape[1] = 'u';
+            mt_buf_append(buf, escape, sizeof escape);
         }
     }
     mt_buf_append_char(buf, '"');

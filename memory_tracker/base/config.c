@@ -111,7 +111,7 @@ static enum mt_err read_file(const char *path, bool optional, struct mt_buf *con
     return result;
 }
 
-/* The first line of a secret's file, without its newline. */
+/* The first line of a secret's file, without its newline and NUL-terminated. */
 static enum mt_err read_secret(const char *path, const char *spelling, struct mt_buf *content,
                                struct mt_error *error)
 {
@@ -130,6 +130,33 @@ static enum mt_err read_secret(const char *path, const char *spelling, struct mt
     if (content->length == 0 || memchr(content->data, '\0', content->length) != NULL)
         return mt_error_set(error, MT_ERR_CONFIG, "%s: the first line of %s holds no value",
                             spelling, path);
+    if (mt_buf_string(content) == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    return MT_OK;
+}
+
+static enum mt_err set_value(struct entry *entry, enum mt_setting setting, const char *value,
+                             enum mt_origin origin, const char *spelling, struct mt_error *error)
+{
+    enum mt_err bad = origin == MT_ORIGIN_OPTION ? MT_ERR_USAGE : MT_ERR_CONFIG;
+    int64_t number;
+    char *copy;
+    char *source;
+
+    if (!mt_setting_check(setting, spelling, value, bad, &number, error))
+        return bad;
+    if (origin < entry->origin)
+        return MT_OK;
+    copy = strdup(value);
+    source = strdup(spelling);
+    if (copy == NULL || source == NULL) {
+        free(copy);
+        free(source);
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    }
+    free(entry->value);
+    free(entry->source);
+    *entry = (struct entry){copy, source, number, origin};
     return MT_OK;
 }
 
@@ -138,34 +165,15 @@ enum mt_err mt_config_set(struct mt_config *config, enum mt_setting setting, con
                           struct mt_error *error)
 {
     struct entry *entry = &config->entries[setting];
-    enum mt_err bad = origin == MT_ORIGIN_OPTION ? MT_ERR_USAGE : MT_ERR_CONFIG;
-    enum mt_err result = MT_OK;
     struct mt_buf secret;
-    int64_t number;
-    char *copy;
-    char *source;
+    enum mt_err result;
 
+    if (!from_file)
+        return set_value(entry, setting, value, origin, spelling, error);
     mt_buf_init(&secret, FILE_MOST_BYTES);
-    if (from_file) {
-        result = read_secret(value, spelling, &secret, error);
-        value = result == MT_OK ? mt_buf_string(&secret) : NULL;
-    }
-    if (result == MT_OK &&
-        (value == NULL || !mt_setting_check(setting, spelling, value, bad, &number, error)))
-        result = value == NULL ? mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory") : bad;
-    if (result == MT_OK && origin >= entry->origin) {
-        copy = strdup(value);
-        source = strdup(spelling);
-        if (copy == NULL || source == NULL) {
-            free(copy);
-            free(source);
-            result = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
-        } else {
-            free(entry->value);
-            free(entry->source);
-            *entry = (struct entry){copy, source, number, origin};
-        }
-    }
+    result = read_secret(value, spelling, &secret, error);
+    if (result == MT_OK)
+        result = set_value(entry, setting, secret.data, origin, spelling, error);
     mt_buf_fini(&secret);
     return result;
 }
@@ -252,13 +260,18 @@ enum mt_err mt_config_load_environment(struct mt_config *config, char *const *en
     return result;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
 static struct mt_slice trim(struct mt_slice text)
 {
-    while (text.length > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
+    while (text.length > 0 && is_blank(text.data[0])) {
         text.data++;
         text.length--;
     }
-    while (text.length > 0 && memchr(" \t\r", text.data[text.length - 1], 3) != NULL)
+    while (text.length > 0 && is_blank(text.data[text.length - 1]))
         text.length--;
     return text;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -105,12 +106,33 @@ static void append_text(struct mt_buf *line, const char *text, size_t length)
     }
 }
 
+/*
+ * A reader of the log that went away must not take the program along: a sampler that warns still
+ * has its record to keep. Only this write is guarded; standard output keeps the usual meaning of a
+ * closed pipe.
+ */
+static void write_surviving(const char *line, size_t length)
+{
+    static const struct timespec at_once = {0};
+    sigset_t pipe_signal;
+    sigset_t before;
+
+    (void)sigemptyset(&pipe_signal);
+    (void)sigaddset(&pipe_signal, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    mt_log_line(line, length);
+    if (errno == EPIPE)
+        (void)sigtimedwait(&pipe_signal, NULL, &at_once);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 static void write_line(enum mt_log_level level, const char *text)
 {
     char stamp[32];
     struct mt_buf line;
     struct mt_buf valid;
 
+    errno = 0;
     mt_buf_init(&line, 0);
     mt_buf_init(&valid, 0);
     mt_utf8_append_valid(&valid, text, strlen(text));
@@ -127,7 +149,7 @@ static void write_line(enum mt_log_level level, const char *text)
         mt_buf_append_char(&line, '\n');
     }
     if (!line.failed && !valid.failed)
-        mt_log_line(line.data, line.length);
+        write_surviving(line.data, line.length);
     mt_buf_fini(&line);
     mt_buf_fini(&valid);
 }

@@ -30,7 +30,7 @@ bool mt_log_enabled(enum mt_log_level level);
 
 /*
  * mt_log: one line. Control characters in the text are escaped and ill-formed UTF-8 replaced, so it
- * stays one line and cannot steer a terminal. Leaves errno alone.
+ * stays one line and cannot steer a terminal. Leaves errno alone and survives a closed pipe.
  */
 void mt_log(enum mt_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

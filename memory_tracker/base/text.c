@@ -120,7 +120,7 @@ enum { NAME_MAX_LENGTH = 64 };
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
 /* Levenshtein distance with one row; names longer than NAME_MAX_LENGTH are never near. */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <regex.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -137,6 +138,27 @@ static void test_logging_leaves_errno_alone(void **state)
     line = captured_end(captured);
     assert_string_equal(line, "");
     free(line);
+}
+
+static void test_a_closed_pipe_is_survived(void **state)
+{
+    int saved = dup(STDERR_FILENO);
+    int ends[2];
+    struct sigaction action;
+    sigset_t pending;
+
+    (void)state;
+    assert_int_equal(sigaction(SIGPIPE, NULL, &action), 0);
+    assert_true(action.sa_handler == SIG_DFL);
+    assert_int_equal(pipe(ends), 0);
+    (void)close(ends[0]);
+    assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    (void)close(ends[1]);
+    mt_log(MT_LOG_CRITICAL, "to nobody");
+    assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+    (void)close(saved);
+    assert_int_equal(sigpending(&pending), 0);
+    assert_int_equal(sigismember(&pending, SIGPIPE), 0);
 }
 
 static char *read_log_file(void)
@@ -294,6 +316,7 @@ int main(void)
         cmocka_unit_test(test_levels_below_the_least_are_left_out),
         cmocka_unit_test(test_an_error_has_its_name_and_level),
         cmocka_unit_test(test_logging_leaves_errno_alone),
+        cmocka_unit_test(test_a_closed_pipe_is_survived),
         cmocka_unit_test(test_a_file_is_made_private_and_appended_to),
         cmocka_unit_test(test_a_file_that_cannot_be_opened_changes_nothing),
         cmocka_unit_test(test_lines_of_threads_do_not_mix),
