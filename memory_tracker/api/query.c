@@ -78,26 +78,45 @@ static bool is_ascii(char c)
     return (unsigned char)c < 0x80;
 }
 
+/* Takes the ASCII at the head of *rest, decodes it and puts right what is not UTF-8 then. */
+static void decode_run(struct mt_buf *out, struct mt_slice *rest)
+{
+    size_t start = out->length;
+    size_t length = 0;
+    struct mt_slice run;
+    struct mt_buf raw;
+
+    while (length < rest->length && is_ascii(rest->data[length]))
+        length++;
+    run = (struct mt_slice){rest->data, length};
+    skip_bytes(rest, length);
+    if (length == 0 || !mt_buf_reserve(out, length))
+        return;
+    while (run.length > 0)
+        out->data[out->length++] = (char)next_byte(&run);
+    if (mt_utf8_is_valid(out->data + start, out->length - start))
+        return;
+    mt_buf_init(&raw, 0);
+    mt_buf_append(&raw, out->data + start, out->length - start);
+    out->length = start;
+    mt_utf8_append_valid(out, raw.data, raw.length);
+    out->failed |= raw.failed;
+    mt_buf_fini(&raw);
+}
+
 void mt_query_decode(struct mt_buf *out, struct mt_slice encoded)
 {
-    struct mt_buf run;
+    while (encoded.length > 0) {
+        unsigned char c = (unsigned char)encoded.data[0];
 
-    mt_buf_init(&run, 0);
-    while (encoded.length > 0 && !out->failed) {
-        mt_buf_clear(&run);
-        /* a %XX that is cut by a Latin-1 character is none, so a run may be read byte by byte */
-        while (encoded.length > 0 && is_ascii(encoded.data[0]))
-            mt_buf_append_char(&run, (char)next_byte(&encoded));
-        if (run.failed)
-            out->failed = true;
-        mt_utf8_append_valid(out, run.data, run.length);
-        for (; encoded.length > 0 && !is_ascii(encoded.data[0]); skip_bytes(&encoded, 1)) {
-            unsigned char c = (unsigned char)encoded.data[0];
-            mt_buf_append_char(out, (char)(0xC0 | c >> 6));
-            mt_buf_append_char(out, (char)(0x80 | (c & 0x3F)));
+        if (is_ascii(encoded.data[0])) {
+            decode_run(out, &encoded);
+        } else {
+            char utf8[2] = {(char)(0xC0 | c >> 6), (char)(0x80 | (c & 0x3F))};
+            mt_buf_append(out, utf8, sizeof utf8);
+            skip_bytes(&encoded, 1);
         }
     }
-    mt_buf_fini(&run);
 }
 
 bool mt_query_equal(struct mt_slice encoded, const char *text)

@@ -112,28 +112,41 @@ void mt_buf_printf(struct mt_buf *buf, const char *format, ...)
     buf->length += (size_t)count;
 }
 
+/* The bytes at the head that a JSON string holds as they are. */
+static size_t plain_length(const char *bytes, size_t count)
+{
+    size_t length = 0;
+
+    while (length < count && (unsigned char)bytes[length] >= 0x20 && bytes[length] != '"' &&
+           bytes[length] != '\\')
+        length++;
+    return length;
+}
+
 void mt_buf_append_json_string(struct mt_buf *buf, const char *bytes, size_t count)
 {
     static const char hex[] = "0123456789abcdef";
 
     mt_buf_append_char(buf, '"');
-    for (size_t i = 0; i < count; i++) {
-        const char c = bytes[i];
-        const unsigned char byte = (unsigned char)c;
-        char escape[6] = {'\\', c, '0', '0', hex[byte >> 4], hex[byte & 15]};
-        const char *letter = strchr("\bb\tt\nn\ff\rr", c);
+    while (count > 0) {
+        size_t plain = plain_length(bytes, count);
+        unsigned char c = plain < count ? (unsigned char)bytes[plain] : 0;
+        char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        const char *known = c == 0 ? NULL : strchr("\"\"\\\\\bb\tt\nn\ff\rr", c);
 
-        if (c == '"' || c == '\\') {
-            mt_buf_append(buf, escape, 2);
-        } else if (byte >= 0x20) {
-            mt_buf_append_char(buf, c);
-        } else if (c != '\0' && letter != NULL) {
-            escape[1] = letter[1];
+        mt_buf_append(buf, bytes, plain);
+        bytes += plain;
+        count -= plain;
+        if (count == 0)
+            break;
+        if (known != NULL) {
+            escape[1] = known[1];
             mt_buf_append(buf, escape, 2);
         } else {
-            escape[1] = 'u';
             mt_buf_append(buf, escape, sizeof escape);
         }
+        bytes++;
+        count--;
     }
     mt_buf_append_char(buf, '"');
 }

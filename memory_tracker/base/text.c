@@ -92,15 +92,21 @@ static size_t utf8_sequence(const unsigned char *s, size_t count, bool *valid)
 void mt_utf8_append_valid(struct mt_buf *out, const char *bytes, size_t count)
 {
     while (count > 0) {
-        bool valid;
-        size_t length = utf8_sequence((const unsigned char *)bytes, count, &valid);
+        size_t good = 0;
+        size_t length = 0;
+        bool valid = true;
 
+        while (good < count && valid) {
+            length = utf8_sequence((const unsigned char *)bytes + good, count - good, &valid);
+            if (valid)
+                good += length;
+        }
+        mt_buf_append(out, bytes, good);
         if (valid)
-            mt_buf_append(out, bytes, length);
-        else
-            mt_buf_append_string(out, "\xEF\xBF\xBD");
-        bytes += length;
-        count -= length;
+            return;
+        mt_buf_append_string(out, "\xEF\xBF\xBD");
+        bytes += good + length;
+        count -= good + length;
     }
 }
 

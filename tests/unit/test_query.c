@@ -184,7 +184,7 @@ static void test_escaping_any_bytes_changes_nothing(void **state)
             if (c == '%' || c == '+' || c >= 0x80 || random() % 2 == 0)
                 mt_buf_printf(&encoded, random() % 2 ? "%%%02x" : "%%%02X", c);
             else
-                mt_buf_append_char(&encoded, c == ' ' ? '+' : (char)c);
+                mt_buf_append_char(&encoded, (char)(c == ' ' ? '+' : c));
         }
         mt_query_decode(&out, (struct mt_slice){encoded.data, encoded.length});
         assert_int_equal(out.length, length);
