@@ -240,9 +240,8 @@ enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *c
     result = mt_config_load_environment(*config, environment, error);
     if (result != MT_OK)
         return result;
-    return mt_config_load_file(
-        *config, parse.config_path != NULL ? parse.config_path : MT_CONFIG_DEFAULT_PATH,
-        parse.config_path == NULL, error);
+    arguments->config_path = parse.config_path != NULL ? parse.config_path : MT_CONFIG_DEFAULT_PATH;
+    return mt_config_load_file(*config, arguments->config_path, parse.config_path == NULL, error);
 }
 
 static void print_row(const char *name, const char *placeholder, const char *help,

@@ -35,7 +35,9 @@ struct mt_arguments {
         *option[MT_OPTIONS_MAX]; /* by row of the command's options; NULL: not given; "": switch */
     const char *operand[MT_OPERANDS_MAX];
     size_t operand_count;
-    bool answered; /* --help or --version was answered on standard output: exit 0 */
+    const char
+        *config_path; /* the configuration file that counts; the default one may be missing */
+    bool answered;    /* --help or --version was answered on standard output: exit 0 */
 };
 
 /*
