@@ -45,7 +45,7 @@ static const char *column_name(int column)
                                  : mt_field_info((enum mt_field)(column - COLUMN_FIELD))->name;
 }
 
-static void append_cell(struct mt_buf *out, const char *text)
+void mt_csv_append_cell(struct mt_buf *out, const char *text)
 {
     if (strpbrk(text, ",\"\r\n") == NULL) {
         mt_buf_append_string(out, text);
@@ -72,7 +72,7 @@ void mt_csv_write_header(struct mt_buf *out)
 
 void mt_csv_write_record(struct mt_buf *out, const struct mt_record *record)
 {
-    append_cell(out, record->host);
+    mt_csv_append_cell(out, record->host);
     mt_buf_append_char(out, ',');
     mt_buf_append_i64(out, record->timestamp);
     mt_buf_append_char(out, ',');
@@ -294,7 +294,8 @@ static enum mt_err read_number_cell(int column, struct mt_slice cell, struct mt_
                                         [COLUMN_USED] = &summary->used};
     int64_t value;
 
-    if (column >= COLUMN_FIELD && cell.length == 0)
+    /* used may be unknown, after a formula whose parts are absent */
+    if ((column >= COLUMN_FIELD || column == COLUMN_USED) && cell.length == 0)
         return MT_OK;
     if (!mt_parse_i64_range(cell, 0, MT_VALUE_MAX, &value))
         return bad_cell(column, cell, "not a whole number from 0 to 2^53", error);

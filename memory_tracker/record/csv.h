@@ -14,6 +14,9 @@
 #include "base/text.h"
 #include "record/record.h"
 
+/* mt_csv_append_cell: text as a cell, in quotes if it needs them. */
+void mt_csv_append_cell(struct mt_buf *out, const char *text);
+
 /* mt_csv_write_header, mt_csv_write_record: the whole-record form, one line each with its LF.
  * An absent value is an empty cell. */
 void mt_csv_write_header(struct mt_buf *out);
