@@ -1,0 +1,20 @@
+#include "cli/duration.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void mt_duration_format(int64_t seconds, char text[static MT_DURATION_SIZE])
+{
+    int64_t minutes = seconds / 60;
+    int64_t hours = minutes / 60;
+
+    if (seconds < 60)
+        (void)snprintf(text, MT_DURATION_SIZE, "%" PRId64 "s", seconds);
+    else if (minutes < 60)
+        (void)snprintf(text, MT_DURATION_SIZE, "%" PRId64 "min", minutes);
+    else if (hours < 24)
+        (void)snprintf(text, MT_DURATION_SIZE, "%" PRId64 "h%02" PRId64 "min", hours, minutes % 60);
+    else
+        (void)snprintf(text, MT_DURATION_SIZE, "%" PRId64 "d%02" PRId64 "h", hours / 24,
+                       hours % 24);
+}

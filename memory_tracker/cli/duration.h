@@ -1,0 +1,11 @@
+/* Spans of time as a person reads them. */
+#ifndef MT_CLI_DURATION_H
+#define MT_CLI_DURATION_H
+
+#include <stdint.h>
+
+/* mt_duration_format: "0s", "45s", "12min", "3h05min", "2d04h"; rounded down. seconds >= 0. */
+enum { MT_DURATION_SIZE = 32 };
+void mt_duration_format(int64_t seconds, char text[static MT_DURATION_SIZE]);
+
+#endif
