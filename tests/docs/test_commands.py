@@ -1,0 +1,111 @@
+"""Every command in the documents runs, and prints what it is said to print.
+
+```console blocks hold commands after `$ ` and what they print; `...` stands for anything. They run in
+order, in a fresh copy of the sources with the programs in PATH, a history in ./var, and a memory-api
+that answers on localhost:8000. A ```sh block says in its fence why it is not run; its syntax is checked.
+"""
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from support import ROOT, clean_environment, program_path, scaled
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md",
+             *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+FENCE = re.compile(r"^```(\w*) *(.*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document):
+    return FENCE.findall((ROOT / document).read_text())
+
+
+def commands(text):
+    """(command, expected output) of a console block; a command may go on after a backslash."""
+    found = []
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command = re.match(r"(?:[^\n]*\\\n)*[^\n]*\n", part).group()
+        found.append((command.strip(), part[len(command):]))
+    assert found, text
+    return found
+
+
+def matches(expected, printed):
+    pattern = re.escape(expected.strip()).replace(r"\.\.\.", ".*")
+    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
+
+
+@pytest.fixture
+def sandbox(home, start_api):
+    """The directory and environment that the documents' reader has."""
+    directory = home.path / "clone"
+    ignore = shutil.ignore_patterns("build", "var", ".git", "__pycache__", ".cache")
+    shutil.copytree(ROOT, directory, symlinks=True, ignore=ignore)
+    (directory / "var").mkdir()
+    store = f"sqlite:{directory}/var/memory.db"
+    now = int(time.time())
+    csv = "timestamp,total,free,used\n" + "".join(
+        f"{now - 60 * i},8192,{4000 + i},{4192 - i}\n" for i in range(20, 0, -1))
+    (directory / "old.csv").write_text(csv)
+    environment = clean_environment({
+        "MEMORY_TRACKER_STORE": store,
+        "MEMORY_TRACKER_SPOOL": directory / "var/spool.db",
+        "DESTDIR": home.path / "root",
+        "PATH": f"{home.path}/shims:{program_path('x').parent}:{os.environ['PATH']}",
+    })
+    for command in [["memory-tracker", "import", directory / "old.csv"], ["memory-sampler"]]:
+        subprocess.run([program_path(command[0]), *command[1:]], env=environment, check=True,
+                       capture_output=True)
+    shutil.copy(directory / "var/memory.db", directory / "memory.db")
+    original = sqlite3.connect(directory / "memory_tracker.db")
+    original.execute("CREATE TABLE memory_log(timestamp INTEGER, total INTEGER, free INTEGER, used INTEGER)")
+    original.execute("INSERT INTO memory_log VALUES(1647033600, 8192, 4097, 4095)")
+    original.commit()
+    original.close()
+    api = start_api(store)
+    environment["MEMORY_TRACKER_LISTEN"] = f"127.0.0.1:{api.port}"
+    shims = home.path / "shims"
+    shims.mkdir()
+    (shims / "curl").write_text(
+        f'#!/bin/sh\nexec /usr/bin/curl --connect-to localhost:8000:127.0.0.1:{api.port} "$@"\n')
+    (shims / "curl").chmod(0o755)
+    return directory, environment
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_run(document, request):
+    runnable = [text for language, _, text in blocks(document) if language == "console"]
+    if not runnable:
+        return
+    directory, environment = request.getfixturevalue("sandbox")
+    for text in runnable:
+        for command, expected in commands(text):
+            done = subprocess.run(
+                ["bash", "-o", "pipefail", "-c", command], cwd=directory, env=environment,
+                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=scaled(250), check=False,
+            )
+            assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+            if expected.strip():
+                assert matches(expected, done.stdout), f"$ {command}\n{done.stdout}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_blocks_that_do_not_run_say_why(document):
+    for language, reason, text in blocks(document):
+        assert language in {"console", "sh", "json", "csv", "text"}, f"{document}: ```{language}"
+        if language == "sh":
+            assert reason, f"{document}: why does this not run?\n{text}"
+            subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_the_wildcard():
+    assert matches("a ... c", "a b c\n")
+    assert matches("...", "")
+    assert not matches("a ... c", "a b d")
+    assert not matches("a.c", "abc")

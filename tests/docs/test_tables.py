@@ -1,0 +1,120 @@
+"""What the documents say in tables is what the program's tables say."""
+
+import re
+import subprocess
+
+import pytest
+
+from support import ROOT, program_path
+
+
+def rows(document, first_header):
+    """The rows of the table whose first column has that header, as lists of cells."""
+    lines = (ROOT / document).read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first_header} |"))
+    found = []
+    for line in lines[start + 2:]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert found
+    return found
+
+
+def macro_rows(path, macro):
+    """The arguments of every MACRO(...) of a .def file, as text without quotes."""
+    text = re.sub(r"/\*.*?\*/", "", (ROOT / path).read_text(), flags=re.DOTALL)
+    found = []
+    for body in re.findall(rf"^{macro}\((.*?)\)$", text, flags=re.DOTALL | re.MULTILINE):
+        cells = re.findall(r'"(?:[^"\\]|\\.)*"|[^,\s][^,]*', body)
+        found.append([cell.strip().strip('"') for cell in cells])
+    assert found
+    return found
+
+
+def unticked(cell):
+    return cell.replace("`", "")
+
+
+def test_settings_of_the_readme():
+    documented = {unticked(name): (unticked(default), unticked(text))
+                  for name, default, text in rows("README.md", "setting")}
+    real = {row[0]: ("" if row[3] == "NULL" else row[3], row[-1])
+            for row in macro_rows("memory_tracker/base/setting.def", "MT_SETTING")}
+    assert list(documented) == list(real)
+    for name, (default, text) in real.items():
+        assert documented[name][0] == default, name
+        assert documented[name][1].startswith(text), name
+
+
+def test_fields_of_the_record():
+    documented = [unticked(row[0]) for row in rows("docs/record.md", "name")[:3]]
+    assert documented == ["host", "timestamp", "boot_id"]
+    text = (ROOT / "docs/record.md").read_text()
+    for row in macro_rows("memory_tracker/record/field.def", "MT_FIELD"):
+        assert f"\n| `{row[0]}` |" in text, row[0]
+    fields = re.findall(r"^\| `(\w+)` \| (?:gauge|counter|state) ", text, re.MULTILINE)
+    assert fields == [row[0] for row in macro_rows("memory_tracker/record/field.def", "MT_FIELD")]
+
+
+def test_errors_of_the_operations_manual():
+    names = {row[1] for row in macro_rows("memory_tracker/base/error.def", "MT_ERROR")}
+    documented = [row[0] for row in rows("docs/operations.md", "name")]
+    assert set(documented) <= names
+    # the store's errors are those that an operator meets
+    store = {"store locked", "disk full", "store read-only", "store missing", "permission denied",
+             "not a database", "newer schema", "store corrupt", "store unavailable"}
+    assert store <= set(documented)
+
+
+def options_of(command):
+    done = subprocess.run([program_path(command[0]), *command[1:], "--help"],
+                          capture_output=True, text=True, check=True)
+    options = re.findall(r"^  --([a-z-]+)", done.stdout, re.MULTILINE)
+    assert {"help", "version", "config"} <= set(options)
+    return options
+
+
+def subcommands():
+    done = subprocess.run([program_path("memory-tracker"), "--help"],
+                          capture_output=True, text=True, check=True)
+    names = re.findall(r"^  ([a-z]+)\s", done.stdout, re.MULTILINE)
+    assert {"logs", "hosts", "import", "export", "verify", "config"} <= set(names)
+    return names
+
+
+@pytest.mark.parametrize("program", ["memory-sampler", "memory-api", "memory-tracker"])
+def test_every_option_is_in_the_man_page(program):
+    page = (ROOT / f"docs/man/{program}.1").read_text()
+    documented = set(re.findall(r"\bFl -([a-z-]+)", page))
+    commands = [[program]]
+    if program == "memory-tracker":
+        commands = [[program, name] for name in subcommands()]
+    for command in commands:
+        for option in options_of(command):
+            assert option in documented, f"{' '.join(command)} --{option}"
+
+
+def test_every_subcommand_is_in_the_man_page():
+    page = (ROOT / "docs/man/memory-tracker.1").read_text()
+    for name in subcommands():
+        assert re.search(rf"\b{name}\b", page), name
+
+
+def test_the_version_is_the_projects():
+    project = (ROOT / "CMakeLists.txt").read_text()
+    version = re.search(r"VERSION (\d+\.\d+\.\d+) LANGUAGES", project).group(1)
+    for program in ["memory-sampler", "memory-api", "memory-tracker"]:
+        done = subprocess.run([program_path(program), "--version"],
+                              capture_output=True, text=True, check=True)
+        assert done.stdout == f"{program} {version}\n"
+    assert f"\n## {version}" in (ROOT / "CHANGES.md").read_text()
+
+
+def test_documents_name_files_that_exist():
+    documents = [ROOT / name for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md",
+                                          "CHANGES.md"]] + sorted((ROOT / "docs").glob("*.md"))
+    for document in documents:
+        text = document.read_text()
+        for name in re.findall(r"\b(?:docs|memory_tracker|tests|script|cron)/[\w./-]*\w", text):
+            assert (ROOT / name).exists(), f"{document.name}: {name}"
