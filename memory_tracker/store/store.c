@@ -1,1 +1,70 @@
+#include "store/store.h"
+
+#include <string.h>
+
 #include "store/ops.h"
+
+static const struct mt_store_ops *const kinds[] = {&mt_sqlite_ops};
+
+enum mt_err mt_store_open(const char *uri, const struct mt_store_options *options,
+                          struct mt_store **store, struct mt_error *error)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strncmp(uri, kinds[i]->scheme, strlen(kinds[i]->scheme)) == 0)
+            return kinds[i]->open(uri, options, store, error);
+    return mt_error_set(error, MT_ERR_CONFIG,
+                        "store '%s': unknown kind of store; known is sqlite:PATH", uri);
+}
+
+void mt_store_close(struct mt_store *store)
+{
+    if (store != NULL)
+        store->ops->close(store);
+}
+
+enum mt_err mt_store_append(struct mt_store *store, const struct mt_record *records, size_t count,
+                            enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,
+                            struct mt_error *error)
+{
+    return store->ops->append(store, records, count, on_conflict, outcomes, error);
+}
+
+enum mt_err mt_store_scan(struct mt_store *store, const struct mt_query *query, mt_emit *emit,
+                          void *context, struct mt_error *error)
+{
+    return store->ops->scan(store, query, emit, context, error);
+}
+
+enum mt_err mt_store_token(struct mt_store *store, struct mt_token *token, struct mt_error *error)
+{
+    return store->ops->token(store, token, error);
+}
+
+enum mt_err mt_store_changes(struct mt_store *store, struct mt_token *token, size_t limit,
+                             mt_emit *emit, void *context, bool *reset, struct mt_error *error)
+{
+    return store->ops->changes(store, token, limit, emit, context, reset, error);
+}
+
+enum mt_err mt_store_hosts(struct mt_store *store, int64_t now_s, mt_emit_host *emit, void *context,
+                           struct mt_error *error)
+{
+    return store->ops->hosts(store, now_s, emit, context, error);
+}
+
+enum mt_err mt_store_prune(struct mt_store *store, int64_t before, int64_t *pruned,
+                           struct mt_error *error)
+{
+    return store->ops->prune(store, before, pruned, error);
+}
+
+enum mt_err mt_store_ping(struct mt_store *store, struct mt_error *error)
+{
+    return store->ops->ping(store, error);
+}
+
+enum mt_err mt_store_verify(struct mt_store *store, bool deep, mt_report *report, void *context,
+                            int64_t *findings, struct mt_error *error)
+{
+    return store->ops->verify(store, deep, report, context, findings, error);
+}

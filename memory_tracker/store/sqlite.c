@@ -1,0 +1,161 @@
+#include "store/sqlite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+static const char create_sql[] =
+    "CREATE TABLE meta("
+    " one INTEGER PRIMARY KEY CHECK(one = 1),"
+    " generation INTEGER NOT NULL) STRICT;"
+    "INSERT INTO meta VALUES(1, random());"
+
+    "CREATE TABLE host("
+    " id INTEGER PRIMARY KEY CHECK(id > 0),"
+    " name TEXT NOT NULL UNIQUE CHECK(length(CAST(name AS BLOB)) BETWEEN 1 AND 255)) STRICT;"
+
+    "CREATE TABLE boot("
+    " id INTEGER PRIMARY KEY CHECK(id > 0),"
+    " uuid BLOB NOT NULL UNIQUE CHECK(length(uuid) = 16)) STRICT;"
+
+    "CREATE TABLE memory_log("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT CHECK(seq > 0),"
+    " host_id INTEGER NOT NULL REFERENCES host,"
+    " timestamp INTEGER NOT NULL CHECK(timestamp BETWEEN 0 AND 253402300799),"
+    " boot_id INTEGER REFERENCES boot,"
+#define MT_FIELD(symbol, name, ...) " " #name " INTEGER CHECK(" #name " >= 0),"
+#include "record/field.def"
+#undef MT_FIELD
+    " CHECK(mem_total IS NOT NULL AND mem_total > 0),"
+    " CHECK(mem_available IS NOT NULL OR mem_free IS NOT NULL)) STRICT;"
+    "CREATE UNIQUE INDEX memory_log_by_host ON memory_log(host_id, timestamp);"
+    "CREATE INDEX memory_log_by_time ON memory_log(timestamp, host_id);"
+
+    "CREATE TABLE day("
+    " day INTEGER PRIMARY KEY CHECK(day >= 0),"
+    " records INTEGER NOT NULL CHECK(records > 0)) STRICT;"
+    "CREATE TABLE host_day("
+    " host_id INTEGER NOT NULL REFERENCES host,"
+    " day INTEGER NOT NULL CHECK(day >= 0),"
+    " records INTEGER NOT NULL CHECK(records > 0),"
+    " PRIMARY KEY(host_id, day)) STRICT, WITHOUT ROWID;"
+
+    /* whoever writes, the counts follow */
+    "CREATE TRIGGER memory_log_insert AFTER INSERT ON memory_log BEGIN"
+    " INSERT INTO day VALUES(new.timestamp / 86400, 1)"
+    "  ON CONFLICT DO UPDATE SET records = records + 1;"
+    " INSERT INTO host_day VALUES(new.host_id, new.timestamp / 86400, 1)"
+    "  ON CONFLICT DO UPDATE SET records = records + 1;"
+    "END;"
+    "CREATE TRIGGER memory_log_delete AFTER DELETE ON memory_log BEGIN"
+    " DELETE FROM day WHERE day = old.timestamp / 86400 AND records = 1;"
+    " UPDATE day SET records = records - 1 WHERE day = old.timestamp / 86400 AND records > 1;"
+    " DELETE FROM host_day"
+    "  WHERE host_id = old.host_id AND day = old.timestamp / 86400 AND records = 1;"
+    " UPDATE host_day SET records = records - 1"
+    "  WHERE host_id = old.host_id AND day = old.timestamp / 86400 AND records > 1;"
+    "END;"
+    "CREATE TRIGGER memory_log_update BEFORE UPDATE ON memory_log BEGIN"
+    " SELECT RAISE(ABORT, 'records are never changed');"
+    "END;"
+    "CREATE TRIGGER host_update BEFORE UPDATE ON host BEGIN"
+    " SELECT RAISE(ABORT, 'hosts are never changed');"
+    "END;"
+    "CREATE TRIGGER host_delete BEFORE DELETE ON host BEGIN"
+    " SELECT RAISE(ABORT, 'hosts are never removed');"
+    "END;"
+    "CREATE TRIGGER boot_update BEFORE UPDATE ON boot BEGIN"
+    " SELECT RAISE(ABORT, 'boots are never changed');"
+    "END;"
+    "CREATE TRIGGER boot_delete BEFORE DELETE ON boot BEGIN"
+    " SELECT RAISE(ABORT, 'boots are never removed');"
+    "END;";
+
+static const char *const field_tables[] = {"memory_log", NULL};
+
+static const struct mt_sqlite_kind kind = {
+    .what = "store",
+    .maker = "memory-sampler",
+    .application_id = 0x4D544C47, /* "MTLG" */
+    .version = 1,
+    .create = create_sql,
+    .field_tables = field_tables,
+};
+
+static enum mt_err open_store(const char *uri, const struct mt_store_options *options,
+                              struct mt_store **store, struct mt_error *error)
+{
+    const char *path = uri + strlen(mt_sqlite_ops.scheme);
+    struct sqlite_store *made;
+    enum mt_err err;
+
+    if (path[0] == '\0')
+        return mt_error_set(error, MT_ERR_CONFIG, "store '%s': no path after the colon", uri);
+    made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: out of memory", path);
+    made->base.ops = &mt_sqlite_ops;
+    err =
+        mt_sqlite_open(&made->file, &kind, path, options->read_only, options->busy_wait_ms, error);
+    if (err != MT_OK) {
+        free(made);
+        return err;
+    }
+    *store = &made->base;
+    return MT_OK;
+}
+
+static void close_store(struct mt_store *base)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+
+    mt_sqlite_close(&store->file);
+    free(store);
+}
+
+enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *error)
+{
+    enum mt_err err = mt_sqlite_look(&store->file, error);
+
+    if (err != MT_OK || (store->epoch == store->file.epoch && store->lacking == 0))
+        return err;
+    /* a writer's statements add what is missing as they are prepared */
+    if (store->file.read_only)
+        err = mt_sqlite_missing_fields(&store->file, "memory_log", &store->lacking, error);
+    if (err != MT_OK || store->epoch == store->file.epoch)
+        return err;
+    store->epoch = store->file.epoch;
+    memset(store->hosts, 0, sizeof store->hosts);
+    memset(store->boots, 0, sizeof store->boots);
+    return MT_OK;
+}
+
+static enum mt_err ping(struct mt_store *base, struct mt_error *error)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    sqlite3_stmt *statement;
+    int64_t generation;
+    bool found;
+    enum mt_err err = mt_sqlite_store_look(store, error);
+
+    if (err == MT_OK)
+        err = mt_sqlite_statement(&store->file, "SELECT generation FROM meta", &statement, error);
+    if (err == MT_OK)
+        err = mt_sqlite_read_i64(store, statement, &generation, &found, error);
+    return err;
+}
+
+const struct mt_store_ops mt_sqlite_ops = {
+    .scheme = "sqlite:",
+    .open = open_store,
+    .close = close_store,
+    .append = mt_sqlite_append,
+    .scan = mt_sqlite_scan,
+    .token = mt_sqlite_token,
+    .changes = mt_sqlite_changes,
+    .hosts = mt_sqlite_hosts,
+    .prune = mt_sqlite_prune,
+    .ping = ping,
+    .verify = mt_sqlite_verify,
+};

@@ -1,0 +1,83 @@
+/* The SQLite store: what its files share. Private to store/. */
+#ifndef MT_STORE_SQLITE_H
+#define MT_STORE_SQLITE_H
+
+#include "store/ops.h"
+#include "store/sqlite_file.h"
+
+enum {
+    MT_SQLITE_NAMES = 64,   /* hosts and boots remembered between rows */
+    MT_SQLITE_BATCH = 512,  /* rows read before the lock is let go and they are handed out */
+    MT_SQLITE_LOCK_MS = 40, /* a read lock held so long is let go; the promise is 50 */
+};
+
+struct sqlite_store {
+    struct mt_store base;
+    struct mt_sqlite file;
+    uint64_t epoch;   /* of file, for what follows */
+    uint64_t lacking; /* bits of fields for which the table has no column (read_only) */
+    /* rows of host and boot are never changed or removed, so that what was read stays true */
+    struct {
+        int64_t id;
+        char name[MT_HOST_MAX + 1];
+    } hosts[MT_SQLITE_NAMES];
+    struct {
+        int64_t id;
+        uint8_t uuid[MT_BOOT_ID_SIZE];
+    } boots[MT_SQLITE_NAMES];
+};
+
+/* A row of memory_log as read. */
+struct sqlite_row {
+    int64_t seq;
+    int64_t host_id;
+    struct mt_record record;
+};
+
+/* Rows read under one lock, in the order of the statement. Zero-initialise; free rows. */
+struct sqlite_rows {
+    struct sqlite_row *rows;
+    size_t count;
+    size_t capacity;
+};
+
+/* mt_sqlite_store_look: mt_sqlite_look, and what the store remembers of the file. */
+enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *error);
+
+/*
+ * mt_sqlite_columns: appends "seq,host_id,timestamp,boot_id" and a column for each of fields, as
+ * mt_sqlite_read_row reads them, to a SELECT.
+ */
+struct mt_buf;
+void mt_sqlite_columns(const struct sqlite_store *store, uint64_t fields, struct mt_buf *sql);
+
+/* mt_sqlite_read_row: the row that statement stands on. */
+enum mt_err mt_sqlite_read_row(struct sqlite_store *store, sqlite3_stmt *statement, uint64_t fields,
+                               struct sqlite_row *row, struct mt_error *error);
+
+/* mt_sqlite_add_row: one more row at the end of rows, as mt_sqlite_read_row. */
+enum mt_err mt_sqlite_add_row(struct sqlite_store *store, sqlite3_stmt *statement, uint64_t fields,
+                              struct sqlite_rows *rows, struct mt_error *error);
+
+/* mt_sqlite_read_i64: first column of the first row of a bound statement; reset. *found false: none
+ */
+enum mt_err mt_sqlite_read_i64(struct sqlite_store *store, sqlite3_stmt *statement, int64_t *value,
+                               bool *found, struct mt_error *error);
+
+/* The operations; contracts in store.h. */
+enum mt_err mt_sqlite_append(struct mt_store *base, const struct mt_record *records, size_t count,
+                             enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,
+                             struct mt_error *error);
+enum mt_err mt_sqlite_scan(struct mt_store *base, const struct mt_query *query, mt_emit *emit,
+                           void *context, struct mt_error *error);
+enum mt_err mt_sqlite_token(struct mt_store *base, struct mt_token *token, struct mt_error *error);
+enum mt_err mt_sqlite_changes(struct mt_store *base, struct mt_token *token, size_t limit,
+                              mt_emit *emit, void *context, bool *reset, struct mt_error *error);
+enum mt_err mt_sqlite_hosts(struct mt_store *base, int64_t now_s, mt_emit_host *emit, void *context,
+                            struct mt_error *error);
+enum mt_err mt_sqlite_prune(struct mt_store *base, int64_t before, int64_t *pruned,
+                            struct mt_error *error);
+enum mt_err mt_sqlite_verify(struct mt_store *base, bool deep, mt_report *report, void *context,
+                             int64_t *findings, struct mt_error *error);
+
+#endif

@@ -1,0 +1,240 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "store/sqlite.h"
+
+enum {
+    FIRST_FIELD = 4, /* parameter of the first field; 1 to 3: host_id, timestamp, boot_id */
+    SMALL_BATCH = 64,
+};
+
+static const char insert_sql[] = "INSERT INTO memory_log(host_id,timestamp,boot_id"
+#define MT_FIELD(symbol, name, ...) "," #name
+#include "record/field.def"
+#undef MT_FIELD
+                                 ") VALUES(?,?,?"
+#define MT_FIELD(...) ",?"
+#include "record/field.def"
+#undef MT_FIELD
+                                 ") ON CONFLICT(host_id,timestamp) DO NOTHING";
+
+/* the occupied seconds of a host from one on, in order */
+static const char occupied_sql[] = "SELECT seq,host_id,timestamp,boot_id"
+#define MT_FIELD(symbol, name, ...) "," #name
+#include "record/field.def"
+#undef MT_FIELD
+                                   " FROM memory_log INDEXED BY memory_log_by_host"
+                                   " WHERE host_id = ?1 AND timestamp >= ?2 ORDER BY timestamp";
+
+/* One call's way through its records. */
+struct append {
+    struct sqlite_store *store;
+    enum mt_on_conflict on_conflict;
+    /* of the record before, valid within the transaction */
+    const struct mt_record *last_host;
+    int64_t host_id;
+    const struct mt_record *last_boot;
+    int64_t boot_id;
+};
+
+/* the id of a name or a uuid, made if it is new */
+static enum mt_err find_or_make(struct sqlite_store *store, const char *find_sql,
+                                const char *make_sql, const void *bytes, int size, bool is_text,
+                                int64_t *id, struct mt_error *error)
+{
+    const char *const steps[] = {find_sql, make_sql};
+    bool found = false;
+
+    for (size_t i = 0; i < 2 && !found; i++) {
+        sqlite3_stmt *statement;
+        enum mt_err err = mt_sqlite_statement(&store->file, steps[i], &statement, error);
+
+        if (err != MT_OK)
+            return err;
+        if (is_text)
+            (void)sqlite3_bind_text(statement, 1, bytes, size, SQLITE_STATIC);
+        else
+            (void)sqlite3_bind_blob(statement, 1, bytes, size, SQLITE_STATIC);
+        err = mt_sqlite_read_i64(store, statement, id, &found, error);
+        if (err != MT_OK)
+            return err;
+    }
+    return MT_OK;
+}
+
+static enum mt_err find_ids(struct append *append, const struct mt_record *record,
+                            struct mt_error *error)
+{
+    enum mt_err err = MT_OK;
+
+    if (append->last_host == NULL || strcmp(append->last_host->host, record->host) != 0)
+        err = find_or_make(append->store, "SELECT id FROM host WHERE name = ?1",
+                           "INSERT INTO host(name) VALUES(?1) RETURNING id", record->host,
+                           (int)strlen(record->host), true, &append->host_id, error);
+    if (err != MT_OK)
+        return err;
+    append->last_host = record;
+    if (!record->has_boot_id)
+        return MT_OK;
+    if (append->last_boot == NULL ||
+        memcmp(append->last_boot->boot_id, record->boot_id, MT_BOOT_ID_SIZE) != 0)
+        err = find_or_make(append->store, "SELECT id FROM boot WHERE uuid = ?1",
+                           "INSERT INTO boot(uuid) VALUES(?1) RETURNING id", record->boot_id,
+                           MT_BOOT_ID_SIZE, false, &append->boot_id, error);
+    if (err == MT_OK)
+        append->last_boot = record;
+    return err;
+}
+
+static enum mt_err insert(struct append *append, const struct mt_record *record, int64_t timestamp,
+                          bool *inserted, struct mt_error *error)
+{
+    struct mt_sqlite *file = &append->store->file;
+    sqlite3_stmt *statement;
+    enum mt_err err = mt_sqlite_statement(file, insert_sql, &statement, error);
+
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, append->host_id);
+    (void)sqlite3_bind_int64(statement, 2, timestamp);
+    if (record->has_boot_id)
+        (void)sqlite3_bind_int64(statement, 3, append->boot_id);
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++)
+        if ((record->present & MT_FIELD_BIT(i)) != 0)
+            (void)sqlite3_bind_int64(statement, FIRST_FIELD + (int)i, record->value[i]);
+    err = mt_sqlite_run(file, statement, error);
+    *inserted = err == MT_OK && sqlite3_changes(file->db) > 0;
+    return err;
+}
+
+static void describe_conflict(const struct mt_record *there, struct mt_outcome *outcome)
+{
+    char boot[MT_BOOT_ID_TEXT_SIZE] = "an unknown boot";
+
+    if (there->has_boot_id)
+        mt_boot_id_format(there->boot_id, boot);
+    outcome->verdict = MT_VERDICT_CONFLICT;
+    (void)snprintf(outcome->text, sizeof outcome->text,
+                   "second %" PRId64 " already holds another record, of %s%s", there->timestamp,
+                   there->has_boot_id ? "boot " : "", boot);
+}
+
+/*
+ * The record's second is taken. Looks along the run of taken seconds for the record itself, which a
+ * repeated delivery finds where the first one put it, or for the end of the run.
+ */
+static enum mt_err settle(struct append *append, const struct mt_record *record,
+                          struct mt_outcome *outcome, struct mt_error *error)
+{
+    int64_t at = record->timestamp;
+    sqlite3_stmt *statement;
+    bool inserted = false;
+    int result;
+    enum mt_err err = mt_sqlite_statement(&append->store->file, occupied_sql, &statement, error);
+
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, append->host_id);
+    (void)sqlite3_bind_int64(statement, 2, at);
+    outcome->verdict = MT_VERDICT_MOVED;
+    while (err == MT_OK && (result = sqlite3_step(statement)) != SQLITE_DONE) {
+        struct sqlite_row row;
+
+        if (result != SQLITE_ROW) {
+            err = mt_sqlite_fail(&append->store->file, result, "append", error);
+            break;
+        }
+        err = mt_sqlite_read_row(append->store, statement, MT_FIELD_ALL, &row, error);
+        if (err != MT_OK || row.record.timestamp != at)
+            break;
+        if (mt_record_is_repeat(record, &row.record)) {
+            outcome->verdict = MT_VERDICT_REPEAT;
+            break;
+        }
+        if (append->on_conflict == MT_CONFLICT_REPORT || at == MT_TIMESTAMP_MAX) {
+            describe_conflict(&row.record, outcome);
+            break;
+        }
+        at++;
+    }
+    (void)sqlite3_reset(statement);
+    if (err != MT_OK)
+        return err;
+    if (outcome->verdict != MT_VERDICT_CONFLICT)
+        outcome->timestamp = at;
+    if (outcome->verdict == MT_VERDICT_MOVED)
+        err = insert(append, record, at, &inserted, error);
+    return err;
+}
+
+static enum mt_err append_one(struct append *append, const struct mt_record *record,
+                              struct mt_outcome *outcome, struct mt_error *error)
+{
+    struct mt_error reason = {0};
+    bool inserted = false;
+    enum mt_err err;
+
+    *outcome = (struct mt_outcome){.verdict = MT_VERDICT_NEW, .timestamp = record->timestamp};
+    if (mt_record_check(record, &reason) != MT_OK) {
+        outcome->verdict = MT_VERDICT_REJECTED;
+        (void)snprintf(outcome->text, sizeof outcome->text, "%.*s", (int)sizeof outcome->text - 1,
+                       reason.text);
+        return MT_OK;
+    }
+    err = find_ids(append, record, error);
+    if (err == MT_OK)
+        err = insert(append, record, record->timestamp, &inserted, error);
+    if (err == MT_OK && !inserted)
+        err = settle(append, record, outcome, error);
+    return err;
+}
+
+static enum mt_err append_all(struct sqlite_store *store, const struct mt_record *records,
+                              size_t count, enum mt_on_conflict on_conflict,
+                              struct mt_outcome *outcomes, struct mt_error *error)
+{
+    struct append append = {.store = store, .on_conflict = on_conflict};
+    sqlite3_stmt *statement;
+    /* before the transaction, since preparing it may have to add a column */
+    enum mt_err err = mt_sqlite_statement(&store->file, insert_sql, &statement, error);
+
+    /* a page that leaves the cache early would lock readers out until the end of the batch */
+    if (err == MT_OK && count > SMALL_BATCH)
+        err = mt_sqlite_exec(&store->file, "PRAGMA cache_spill=OFF", error);
+    if (err == MT_OK)
+        err = mt_sqlite_begin(&store->file, error);
+    if (err != MT_OK)
+        return err;
+    for (size_t i = 0; i < count && err == MT_OK; i++)
+        err = append_one(&append, &records[i], &outcomes[i], error);
+    if (err == MT_OK)
+        return mt_sqlite_commit(&store->file, error);
+    mt_sqlite_rollback(&store->file);
+    store->epoch = 0; /* what it remembers may be of hosts that now do not exist */
+    return err;
+}
+
+enum mt_err mt_sqlite_append(struct mt_store *base, const struct mt_record *records, size_t count,
+                             enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,
+                             struct mt_error *error)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    enum mt_err err;
+
+    if (store->file.read_only)
+        return mt_error_set(error, MT_ERR_READ_ONLY, "store %s: was opened for reading only",
+                            store->file.path);
+    err = mt_sqlite_store_look(store, error);
+    if (err != MT_OK || count == 0)
+        return err;
+    err = append_all(store, records, count, on_conflict, outcomes, error);
+    if (err != MT_ERR_MISSING)
+        return err;
+    /* replaced since the last look: nothing was written, so once more into the new file */
+    err = mt_sqlite_reopen(&store->file, error);
+    if (err == MT_OK)
+        err = mt_sqlite_store_look(store, error);
+    return err == MT_OK ? append_all(store, records, count, on_conflict, outcomes, error) : err;
+}
