@@ -111,6 +111,15 @@ def test_the_version_is_the_projects():
     assert f"\n## {version}" in (ROOT / "CHANGES.md").read_text()
 
 
+def test_packages_of_the_readme():
+    line = re.search(r"^apt-get install (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    listed = re.search(r"^build_packages=\((.*?)\)", (ROOT / "script/packages.sh").read_text(),
+                       re.MULTILINE | re.DOTALL).group(1).split()
+    # the rest is on every Debian, or what script/run itself uses
+    assert set(listed) - set(line.group(1).split()) <= {"ca-certificates", "procps", "util-linux"}
+    assert set(line.group(1).split()) <= set(listed)
+
+
 def test_documents_name_files_that_exist():
     documents = [ROOT / name for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md",
                                           "CHANGES.md"]] + sorted((ROOT / "docs").glob("*.md"))
