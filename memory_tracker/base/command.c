@@ -284,10 +284,13 @@ void mt_command_print_help(const struct mt_command *command)
 
 int mt_command_fail(const struct mt_command *command, const struct mt_error *error)
 {
+    enum mt_log_level level = mt_err_log_level(error->code);
+
     if (error->code == MT_ERR_USAGE)
         mt_log(MT_LOG_ERROR, "%s; see %s --help", error->text, command->name);
     else
-        mt_log_error(error);
+        mt_log(level < MT_LOG_ERROR ? MT_LOG_ERROR : level, "%s: %s", mt_err_name(error->code),
+               error->text);
     return mt_err_exit_status(error->code);
 }
 

@@ -55,8 +55,8 @@ enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *c
 void mt_command_print_help(const struct mt_command *command);
 
 /*
- * mt_command_fail: logs *error and, for a usage error, where help is to be found. Returns the exit
- * status of its code.
+ * mt_command_fail: logs *error, as an error at least since it ends the program, and, for a usage
+ * error, where help is to be found. Returns the exit status of its code.
  */
 int mt_command_fail(const struct mt_command *command, const struct mt_error *error);
 

@@ -1,0 +1,27 @@
+/* The steps of a run of memory-sampler, in their order. One thread. */
+#ifndef MT_SAMPLER_SAMPLER_H
+#define MT_SAMPLER_SAMPLER_H
+
+#include "base/config.h"
+#include "record/record.h"
+
+/* mt_sampler_take: the record of this second, complete and checked. FAILED if /proc does not tell.
+ */
+enum mt_err mt_sampler_take(const struct mt_config *config, struct mt_record *record,
+                            struct mt_error *error);
+
+/* mt_sampler_print: the record as a line of JSON on standard output. IO if that cannot be written.
+ */
+enum mt_err mt_sampler_print(const struct mt_record *record, struct mt_error *error);
+
+/*
+ * mt_sampler_keep: stores the record, or, when the store does not take it, puts it into the outbox
+ * and says so in one warning; either is MT_OK. When the store took it, what waited in the outbox
+ * follows. REJECTED: the store will never take it. Any other error is the store's, with the
+ * outbox's in its text: the record is lost. Takes less than 50 s, counted from start_ms
+ * (monotonic).
+ */
+enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_record *record,
+                            int64_t start_ms, struct mt_error *error);
+
+#endif
