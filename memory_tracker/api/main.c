@@ -1,5 +1,112 @@
-int main(void);
-int main(void)
+/* memory-api: answers questions about the history over HTTP. */
+#include <malloc.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "api/health_check.h"
+#include "api/library_output.h"
+#include "api/limits.h"
+#include "api/listener.h"
+#include "api/server.h"
+#include "api/threads.h"
+#include "base/command.h"
+#include "base/log.h"
+
+enum { OPTION_HEALTH_CHECK };
+
+static const struct mt_option options[] = {
+    [OPTION_HEALTH_CHECK] = {"health-check", NULL,
+                             "ask the running API whether it lives; exit status 0 if it does"},
+    {0},
+};
+
+static const struct mt_command command = {
+    .name = "memory-api",
+    .operands = "",
+    .summary = "Answers questions about the memory history over HTTP.",
+    .notes =
+        "SIGTERM, SIGINT and SIGHUP end it once every request that was sent is answered; a\n"
+        "second signal ends it at once. GET /memory-logs gives records, /healthz says that it\n"
+        "lives, /readyz that its store answers.\n",
+    .examples = "  memory-api --store sqlite:/var/lib/memory-tracker/memory.db\n"
+                "  memory-api --listen 127.0.0.1:8000,[::1]:8000,unix:/run/memory-tracker.sock\n"
+                "  memory-api --health-check\n"
+                "  curl 'http://localhost:8000/memory-logs?limit=1'\n",
+    .program = MT_PROGRAM_API,
+    .options = options,
+};
+
+/* Bodies of answers go back to the system when they were sent, and few arenas keep few spare pages.
+ */
+static void tune_memory(void)
 {
-    return 1;
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    (void)mallopt(M_ARENA_MAX, 2);
+}
+
+static void say_ready(const struct mt_server_options *server)
+{
+    char text[MT_LISTENER_TEXT];
+
+    for (size_t i = 0; i < server->listeners->count; i++) {
+        mt_listener_print(&server->listeners->item[i], text);
+        (void)printf("listening on %s\n", text);
+    }
+    (void)fflush(stdout);
+    mt_setting_mask(MT_SETTING_STORE, server->store, text, sizeof text);
+    mt_log(MT_LOG_INFO, "serving %s with %zu event loops and %zu workers to at most %lld clients",
+           text, server->loops, server->workers, (long long)server->most_connections);
+}
+
+static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
+{
+    struct mt_listeners listeners;
+    struct mt_server_options server = {
+        .listeners = &listeners,
+        .store = mt_config_string(config, MT_SETTING_STORE),
+        .loops = (size_t)mt_config_number(config, MT_SETTING_THREADS),
+        .workers = (size_t)mt_config_number(config, MT_SETTING_WORKERS),
+        .client_timeout_ms = mt_config_number(config, MT_SETTING_CLIENT_TIMEOUT) * 1000,
+        .response_memory_bytes = mt_config_number(config, MT_SETTING_RESPONSE_MEMORY),
+        .drain_delay_ms = mt_config_number(config, MT_SETTING_DRAIN_DELAY) * 1000,
+        .access_log = (enum mt_access_format)mt_config_number(config, MT_SETTING_ACCESS_LOG),
+        .ready = say_ready,
+    };
+    enum mt_err result;
+
+    tune_memory();
+    mt_threads_block_signals();
+    mt_library_output_to_log();
+    result = mt_listeners_open(mt_config_string(config, MT_SETTING_LISTEN), &listeners, error);
+    if (result != MT_OK)
+        return result;
+    result = mt_limits_connections(mt_config_number(config, MT_SETTING_MAX_CONNECTIONS),
+                                   mt_server_descriptors(&server), &server.most_connections, error);
+    if (result == MT_OK)
+        result = mt_server_run(&server, error);
+    mt_listeners_close(&listeners);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    struct mt_config *config;
+    struct mt_arguments arguments;
+    struct mt_error error = {0};
+    int status;
+
+    enum mt_err result =
+        mt_command_parse(&command, argc, argv, environ, &config, &arguments, &error);
+    if (result == MT_OK && !arguments.answered)
+        result = mt_config_start_log(config, "memory-api", &error);
+    if (result == MT_OK && !arguments.answered) {
+        if (arguments.option[OPTION_HEALTH_CHECK] != NULL)
+            result = mt_health_check(mt_config_string(config, MT_SETTING_LISTEN), &error);
+        else
+            result = serve(config, &error);
+    }
+    status = result == MT_OK ? 0 : mt_command_fail(&command, &error);
+    mt_config_free(config);
+    mt_log_close();
+    return status;
 }
