@@ -3,8 +3,8 @@ damaging known ones. Only bytes that a request line can carry."""
 
 SENDABLE = [byte for byte in range(0x21, 0x100) if byte != 0x7F]
 
-NAMES = [
-    b"limit", b"limit", b"limit", b"skip", b"skip", b"lim%69t", b"%6cimit", b"%6C%69%6D%69%74", b"s%6Bip", b"Limit",
+NAMES = [b"limit"] * 15 + [b"skip"] * 10 + [
+    b"lim%69t", b"%6cimit", b"%6C%69%6D%69%74", b"s%6Bip", b"Limit",
     b"SKIP", b"limit+", b"+limit", b"limit%00", b"limit%20", b"lim\xeft", b"lim%C3%AFt", b"%ef%bb%bflimit", b"limi",
     b"limits", b"", b"other", b"%", b"lim%6", b"lim%6gt", b"limit[]", b"%25", b"skip%FF",
 ]
