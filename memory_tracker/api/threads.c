@@ -152,6 +152,7 @@ struct mt_pool {
     int64_t logged_ms;            /* guarded by mu */
     size_t started;               /* workers; only used by the thread that starts and stops */
     pthread_t *threads;
+    struct mt_gauge openings; /* how often a worker opened the store */
 };
 
 /* Owned by its worker's thread. */
@@ -160,6 +161,7 @@ struct worker {
     struct mt_store *store;
     struct mt_error open_error; /* why store is NULL */
     int64_t opened_ms;          /* when it last tried */
+    int64_t openings;           /* the pool's, just before that */
     bool tried;
 };
 
@@ -203,12 +205,17 @@ static void open_store(struct worker *worker)
     struct mt_store_options how = {.read_only = true, .busy_wait_ms = options->busy_wait_ms};
     int64_t now_ms = mt_clock_monotonic_ms();
 
+    /* where another worker got through, so will this one: after a /readyz that says 200, no worker
+     * goes on saying 503 for its turn to come */
     if (worker->store != NULL ||
-        (worker->tried && now_ms - worker->opened_ms < options->reopen_after_ms))
+        (worker->tried && worker->openings == mt_gauge_get(&worker->pool->openings) &&
+         now_ms - worker->opened_ms < options->reopen_after_ms))
         return;
     worker->tried = true;
     worker->opened_ms = now_ms;
-    (void)mt_store_open(options->store, &how, &worker->store, &worker->open_error);
+    worker->openings = mt_gauge_get(&worker->pool->openings);
+    if (mt_store_open(options->store, &how, &worker->store, &worker->open_error) == MT_OK)
+        mt_gauge_add(&worker->pool->openings, 1);
 }
 
 static void run_job(struct worker *worker, struct mt_work *work)
