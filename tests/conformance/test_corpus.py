@@ -1,0 +1,45 @@
+"""The corpus over real sockets: status and body equal byte for byte, on both paths."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support import http_exchange
+
+HERE = Path(__file__).parent
+# the second after the last record of the history, so that no clock has a say
+NOW = 1647039541
+
+
+def corpus():
+    with (HERE / "memory-logs.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.fixture
+def api(home, start_api):
+    home.import_csv((HERE / "rows.csv").read_text())
+    return start_api(clock=home.clock(NOW))
+
+
+@pytest.mark.parametrize("path", [b"/memory-logs", b"/memory-logs/"])
+def test_every_answer_is_the_corpus_answer(api, path):
+    lines = corpus()
+    assert len(lines) == 846
+    wrong = []
+    with api.connect() as connection:
+        for line in lines:
+            query = line["query"].encode("latin-1")
+            answer = http_exchange(connection, path + b"?" + query)
+            if (answer.status, answer.body) != (line["status"], line["body"].encode()):
+                wrong.append((query, answer.status, answer.body[:300]))
+            assert answer.headers["content-type"] == "application/json"
+    assert not wrong, f"{len(wrong)} of {len(lines)} differ, such as {wrong[:3]}"
+
+
+def test_no_question_mark_is_an_empty_query(api):
+    first = corpus()[0]
+    assert first["query"] == ""
+    for path in "/memory-logs", "/memory-logs/":
+        assert api.get(path).text == first["body"]
