@@ -1,0 +1,81 @@
+"""Clients of memory-api: polite ones, and what a test wants to know of the process they talk to."""
+
+import os
+import threading
+from pathlib import Path
+
+from .api import http_exchange
+
+FIRST_TIMESTAMP = 1_647_033_600
+
+
+def fill(home, count):
+    """Puts count records into the store, one a minute, oldest at FIRST_TIMESTAMP."""
+    rows = "".join(
+        f"{FIRST_TIMESTAMP + 60 * i},{16000 + i % 7},{8000 + i % 5},{8000 + i % 7 - i % 5}\n"
+        for i in range(count)
+    )
+    home.import_csv("timestamp,total,free,used\n" + rows)
+
+
+def descriptors(process):
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def resident_kib(process):
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmRSS")
+
+
+def is_closed(connection):
+    """The other side has ended this non-blocking connection; what it sent before is dropped."""
+    try:
+        while connection.recv(1 << 16):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+class Polite:
+    """A client that goes on asking, on new and on kept connections, and notes what went wrong.
+
+    with Polite(api, "/memory-logs?limit=2"): ... fails if any answer was not status 200 and equal
+    to the first, or if there was none.
+    """
+
+    def __init__(self, api, target):
+        self.api = api
+        self.target = target
+        self.expected = api.get(target).body
+        self.answers = 0
+        self.failures = []
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.ask)
+
+    def ask(self):
+        while not self.stopping.is_set() and not self.failures:
+            try:
+                with self.api.connect() as connection:
+                    for _ in range(3):
+                        response = http_exchange(connection, self.target)
+                        if response.status != 200 or response.body != self.expected:
+                            self.failures.append(response.head)
+                        self.answers += 1
+            except OSError as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.stopping.set()
+        self.thread.join()
+        if kind is None:
+            assert not self.failures, self.failures
+            assert self.answers > 0
