@@ -77,6 +77,7 @@ static void test_options_and_operands_mix(void **state)
     assert_string_equal(mt_config_string(config, MT_SETTING_STORE), "sqlite:x");
     assert_string_equal(mt_config_source(config, MT_SETTING_STORE), "--store");
     assert_false(arguments.answered);
+    assert_string_equal(arguments.config_path, MT_CONFIG_DEFAULT_PATH);
 }
 
 static void test_what_is_not_given_is_null(void **state)
@@ -245,7 +246,7 @@ static void test_failing_says_what_and_where_help_is(void **state)
     assert_int_equal(busy_status, 3);
     assert_non_null(strstr(
         text, " error memory-tracker: unknown option --x; see memory-tracker frob --help\n"));
-    assert_non_null(strstr(text, " warning memory-tracker: store locked: a.db is locked\n"));
+    assert_non_null(strstr(text, " error memory-tracker: store locked: a.db is locked\n"));
     free(text);
 }
 
