@@ -51,6 +51,23 @@ static enum mt_err open_temporary(struct mt_output *out, const char *path, struc
     return fchmod(out->fd, mode) == 0 ? MT_OK : fail(out, error);
 }
 
+/* Nobody means to replace a history by an answer; --output memory.db is a slip. */
+static enum mt_err spare_databases(const char *path, struct mt_error *error)
+{
+    static const char magic[16] = "SQLite format 3";
+    char head[sizeof magic];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is_database = fd >= 0 && read(fd, head, sizeof head) == (ssize_t)sizeof head &&
+                       memcmp(head, magic, sizeof head) == 0;
+
+    if (fd >= 0)
+        (void)close(fd);
+    if (!is_database)
+        return MT_OK;
+    return mt_error_set(error, MT_ERR_IO, "%s is a database and stays as it is; name another file",
+                        path);
+}
+
 enum mt_err mt_output_open(struct mt_output *out, const char *path, struct mt_error *error)
 {
     struct stat status;
@@ -60,8 +77,10 @@ enum mt_err mt_output_open(struct mt_output *out, const char *path, struct mt_er
     if (path == NULL)
         return MT_OK;
     out->name = path;
-    if (stat(path, &status) != 0 || S_ISREG(status.st_mode))
-        return open_temporary(out, path, error);
+    if (stat(path, &status) != 0 || S_ISREG(status.st_mode)) {
+        enum mt_err result = spare_databases(path, error);
+        return result == MT_OK ? open_temporary(out, path, error) : result;
+    }
     out->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     return out->fd >= 0 ? MT_OK : fail(out, error);
 }

@@ -19,7 +19,8 @@ struct mt_output {
 /*
  * mt_output_open: path NULL is standard output. A regular file is written beside its final name and
  * takes it in mt_output_commit; devices and pipes are written as they are. *out is to be ended with
- * mt_output_close also on failure.
+ * mt_output_close also on failure. An SQLite file is not replaced: IO. It looks into the file and
+ * closes it, which drops this process's locks on it: call it before opening a store.
  */
 enum mt_err mt_output_open(struct mt_output *out, const char *path, struct mt_error *error);
 
