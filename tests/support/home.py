@@ -25,7 +25,7 @@ class Home:
 
     def records(self):
         """Every record of the store, oldest first, as `memory-tracker export` gives them."""
-        done = self.run("memory-tracker", "export", "--format", "jsonl")
+        done = self.run("memory-tracker", "export", "--json")
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -1,0 +1,106 @@
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/output.h"
+#include "cli/subcommand.h"
+#include "cli/table.h"
+
+enum { JSON };
+
+static const struct mt_option options[] = {
+    [JSON] = {"json", NULL, "write one JSON object"},
+    {0},
+};
+
+static const struct mt_column columns[] = {{"SETTING", false}, {"VALUE", false}, {"FROM", false}};
+
+enum { SHOWN_BYTES = 8192 };
+
+static void append_json(struct mt_buf *out, const char *text)
+{
+    struct mt_buf valid;
+
+    mt_buf_init(&valid, 0);
+    mt_utf8_append_valid(&valid, text, strlen(text));
+    mt_buf_append_json_string(out, valid.data, valid.length);
+    out->failed = out->failed || valid.failed;
+    mt_buf_fini(&valid);
+}
+
+static void put_json(struct mt_buf *out, const struct mt_config *config,
+                     const struct mt_arguments *arguments)
+{
+    char shown[SHOWN_BYTES];
+
+    mt_buf_append_string(out, "{\"file\":");
+    append_json(out, arguments->config_path);
+    mt_buf_printf(out, ",\"file_was_read\":%s,\"settings\":[",
+                  access(arguments->config_path, R_OK) == 0 ? "true" : "false");
+    for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
+        mt_setting_mask(i, mt_config_string(config, i), shown, sizeof shown);
+        mt_buf_printf(out,
+                      "%s\n{\"name\":\"" MT_SETTING_PREFIX "%s\",\"value\":", i == 0 ? "" : ",",
+                      mt_setting_info(i)->name);
+        append_json(out, shown);
+        mt_buf_append_string(out, ",\"from\":");
+        append_json(out, mt_config_source(config, i));
+        mt_buf_append_char(out, '}');
+    }
+    mt_buf_append_string(out, "\n]}\n");
+}
+
+static void put_table(struct mt_output *out, const struct mt_config *config,
+                      const struct mt_arguments *arguments)
+{
+    struct mt_table table;
+    char shown[SHOWN_BYTES];
+    char name[64];
+
+    mt_table_init(&table, columns, sizeof columns / sizeof columns[0], out);
+    for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
+        (void)snprintf(name, sizeof name, MT_SETTING_PREFIX "%s", mt_setting_info(i)->name);
+        mt_setting_mask(i, mt_config_string(config, i), shown, sizeof shown);
+        mt_table_cell(&table, name);
+        mt_table_cell(&table, shown);
+        mt_table_cell(&table, mt_config_source(config, i));
+    }
+    mt_table_finish(&table);
+    mt_buf_printf(&out->text, "\nConfiguration file: %s (%s)\n", arguments->config_path,
+                  access(arguments->config_path, R_OK) == 0 ? "read" : "there is none");
+}
+
+static enum mt_err run(const struct mt_config *config, const struct mt_arguments *arguments,
+                       struct mt_error *error)
+{
+    struct mt_output out;
+    enum mt_err result = mt_output_open(&out, NULL, error);
+
+    if (result == MT_OK) {
+        if (arguments->option[JSON] != NULL)
+            put_json(&out.text, config, arguments);
+        else
+            put_table(&out, config, arguments);
+        result = mt_output_commit(&out, error);
+    }
+    mt_output_close(&out);
+    return result;
+}
+
+const struct mt_subcommand mt_config_subcommand = {
+    .name = "config",
+    .command =
+        {
+            .name = "memory-tracker config",
+            .operands = "",
+            .summary = "Shows every setting, its value and where the value comes from.",
+            .examples = "  memory-tracker config\n"
+                        "  MEMORY_TRACKER_LOG_LEVEL=debug memory-tracker config --json\n",
+            .notes = "Passwords are shown as ***. An option wins over the environment, that over\n"
+                     "the configuration file, that over the default.\n",
+            .program = MT_PROGRAM_TRACKER,
+            .options = options,
+        },
+    .run = run,
+};

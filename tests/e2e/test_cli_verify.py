@@ -1,0 +1,115 @@
+"""memory-tracker verify: what it calls a warning, what a problem, and its exit status."""
+
+import json
+import os
+
+NOW = 1798707600  # 2026-12-31T09:00:00Z
+START = NOW - 86400
+BOOTS = ["0f5a2c1e-9b7d-4e6f-8a3b-1c2d3e4f5a6b", "ffffffff-9b7d-4e6f-8a3b-1c2d3e4f5a6b"]
+HEADER = "host,timestamp,boot_id,uptime_s,mem_total,mem_available,oom_kill,pswpin\n"
+
+
+def line(host, second, boot="", uptime="", oom="", pswpin=""):
+    return f"{host},{START + second},{boot},{uptime},8388608,4194304,{oom},{pswpin}\n"
+
+
+def verify(home, *arguments):
+    return home.run("memory-tracker", "verify", *arguments, clock=home.clock(NOW))
+
+
+def test_gaps_are_warnings(home):
+    seconds = [0, 60, 120, 300, 360, 4200]
+    home.import_csv(HEADER + "".join(line("a", second) for second in seconds))
+    done = verify(home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"{home.store}: sound\n"
+        "a: 6 records from 2026-12-30T09:00:00Z to 2026-12-30T10:10:00Z\n"
+        "  warning: 2 gaps, 65 records (1h05min) missing; the longest is 1h04min from "
+        "2026-12-30T09:06:00Z\n"
+        "1 host, 6 records: 0 problems, 1 warning\n"
+    )
+    found = json.loads(verify(home, "--json").stdout)
+    assert found["hosts"] == [
+        {
+            "host": "a", "records": 6, "first": START, "last": START + 4200, "out_of_order": 0,
+            "boots_that_come_back": 0, "falling_counters": 0, "gaps": 2, "missing": 65,
+            "missing_s": 3900, "longest_gap_s": 3840, "longest_gap_from": START + 360,
+            "too_close": 0, "clock_set_back": 0, "future": 0,
+        }
+    ]
+    assert (found["faults"], found["problems"], found["warnings"]) == ([], 0, 1)
+
+
+def test_two_machines_with_one_name_are_a_problem(home):
+    home.import_csv(
+        HEADER
+        + "".join(line("b", 60 * i, BOOTS[0], 1000 + 60 * i, 5, i) for i in range(5))
+        + "".join(line("b", 60 * i + 7, BOOTS[1], 9000 + 60 * i, 1, 2 * i) for i in range(5))
+        + line("a", 0)
+    )
+    done = verify(home)
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"{home.store}: sound\n"
+        "a: 1 record from 2026-12-30T09:00:00Z to 2026-12-30T09:00:00Z\n"
+        "b: 10 records from 2026-12-30T09:00:00Z to 2026-12-30T09:04:07Z\n"
+        "  problem: 8 boots come back after others: two machines with one name, or a clock set "
+        "back, first at 2026-12-30T09:01:00Z\n"
+        "  warning: 5 records less than half an interval after others, first at "
+        "2026-12-30T09:00:07Z\n"
+        "2 hosts, 11 records: 1 problem, 1 warning\n"
+    )
+    assert done.stderr.endswith(" error memory-tracker: failed: 1 problem found\n")
+    assert done.stderr.count("\n") == 1
+    found = json.loads(verify(home, "--json").stdout)
+    assert found["hosts"][1]["boots_that_come_back"] == 8
+
+
+def test_a_counter_that_falls_is_a_problem(home):
+    home.import_csv(
+        HEADER + line("a", 0, BOOTS[0], 100, 1, 50) + line("a", 60, BOOTS[0], 160, 1, 40)
+    )
+    done = verify(home)
+    assert done.returncode == 1
+    assert (
+        "  problem: 1 counter falls within a boot (pswpin), first at 2026-12-30T09:01:00Z\n"
+        in done.stdout
+    )
+
+
+def test_clocks_set_back_and_ahead_are_warnings(home):
+    home.import_csv(
+        HEADER
+        + line("a", 0, BOOTS[0], 7200, 9) + line("a", 60, BOOTS[0], 3600, 8)
+        + line("a", 86400 + 301, BOOTS[0], 7300, 9)
+    )
+    done = verify(home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2:] == [
+        "  warning: 1 time the clock was set back within a boot, first at 2026-12-30T09:01:00Z",
+        "  warning: 1 record dated in the future",
+        "1 host, 3 records: 0 problems, 2 warnings",
+    ]
+
+
+def test_deep_says_the_same_of_a_sound_store(home):
+    home.import_csv(HEADER + "".join(line("a", 60 * i) for i in range(3000)))
+    before = home.db.read_bytes()
+    assert verify(home, "--deep").stdout == verify(home).stdout
+    assert home.db.read_bytes() == before
+
+
+def test_damage_is_a_problem(home):
+    """A page in the middle of the file is overwritten: verify must not call the store sound."""
+    home.import_csv(HEADER + "".join(line(f"host-{i % 50}", 60 * i) for i in range(20000)))
+    size = home.db.stat().st_size
+    with open(home.db, "r+b") as file:
+        for at in range(size // 2, size // 2 + 10 * 4096, 4096):
+            file.seek(at // 4096 * 4096)
+            file.write(os.urandom(4096))
+    for arguments in ([], ["--deep"], ["--json"]):
+        done = verify(home, *arguments)
+        assert done.returncode == 1, arguments
+        assert done.stderr.count("\n") == 1
+        assert "problem" in done.stderr or "corrupt" in done.stderr
