@@ -129,12 +129,15 @@ static enum mt_err upgrade_locked(struct mt_sqlite *file, struct mt_error *error
 
 enum mt_err mt_sqlite_upgrade(struct mt_sqlite *file, struct mt_error *error)
 {
+    int64_t pages = 0;
     enum mt_err err;
 
     if (file->read_only)
         return upgrade_locked(file, error);
-    /* heard only before the first table; afterwards it changes nothing */
-    err = mt_sqlite_exec(file, "PRAGMA auto_vacuum=INCREMENTAL", error);
+    /* heard only before the first table; afterwards it would write to a file that is not ours */
+    err = read_number(file, "PRAGMA page_count", &pages, error);
+    if (err == MT_OK && pages == 0)
+        err = mt_sqlite_exec(file, "PRAGMA auto_vacuum=INCREMENTAL", error);
     if (err == MT_OK)
         err = mt_sqlite_begin(file, error);
     if (err != MT_OK)
