@@ -14,31 +14,34 @@ enum {
     REJECTED_MOST = 10000, /* set aside; beyond that the oldest go, counted as dropped */
 };
 
-#define FIELD_COLUMNS                                                                              \
+#define COLUMNS                                                                                    \
     " host TEXT NOT NULL,"                                                                         \
     " timestamp INTEGER NOT NULL,"                                                                 \
     " boot_id BLOB CHECK(length(boot_id) = 16)"
 
-static const char create_sql[] = "CREATE TABLE waiting("
-                                 " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-                                 " destination TEXT NOT NULL," FIELD_COLUMNS
-#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER CHECK(" #name " >= 0)"
+static const char *const create_sql[] = {
+    "CREATE TABLE waiting("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " destination TEXT NOT NULL," COLUMNS,
+#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER CHECK(" #name MT_SQLITE_IN_RANGE ")",
 #include "record/field.def"
 #undef MT_FIELD
-                                 ") STRICT;"
-                                 "CREATE INDEX waiting_by_destination ON waiting(destination, id);"
-                                 "CREATE TABLE rejected("
-                                 " id INTEGER PRIMARY KEY,"
-                                 " reason TEXT NOT NULL,"
-                                 " destination TEXT NOT NULL," FIELD_COLUMNS
-#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER"
+    ") STRICT;"
+    "CREATE INDEX waiting_by_destination ON waiting(destination, id);"
+    "CREATE TABLE rejected("
+    " id INTEGER PRIMARY KEY,"
+    " reason TEXT NOT NULL,"
+    " destination TEXT NOT NULL," COLUMNS,
+#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER CHECK(" #name MT_SQLITE_IN_RANGE ")",
 #include "record/field.def"
 #undef MT_FIELD
-                                 ") STRICT;"
-                                 "CREATE TABLE counter("
-                                 " one INTEGER PRIMARY KEY CHECK(one = 1),"
-                                 " dropped INTEGER NOT NULL CHECK(dropped >= 0)) STRICT;"
-                                 "INSERT INTO counter VALUES(1, 0);";
+    ") STRICT;"
+    "CREATE TABLE counter("
+    " one INTEGER PRIMARY KEY CHECK(one = 1),"
+    " dropped INTEGER NOT NULL CHECK(dropped >= 0)) STRICT;"
+    "INSERT INTO counter VALUES(1, 0);",
+    NULL,
+};
 
 static const char put_sql[] = "INSERT INTO waiting(destination,host,timestamp,boot_id"
 #define MT_FIELD(symbol, name, ...) "," #name

@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 
-static const char create_sql[] =
+static const char *const create_sql[] = {
     "CREATE TABLE meta("
     " one INTEGER PRIMARY KEY CHECK(one = 1),"
     " generation INTEGER NOT NULL) STRICT;"
@@ -23,14 +23,14 @@ static const char create_sql[] =
     " seq INTEGER PRIMARY KEY AUTOINCREMENT CHECK(seq > 0),"
     " host_id INTEGER NOT NULL REFERENCES host,"
     " timestamp INTEGER NOT NULL CHECK(timestamp BETWEEN 0 AND 253402300799),"
-    " boot_id INTEGER REFERENCES boot,"
-#define MT_FIELD(symbol, name, ...) " " #name " INTEGER CHECK(" #name " >= 0),"
+    " boot_id INTEGER REFERENCES boot,",
+#define MT_FIELD(symbol, name, ...) " " #name " INTEGER CHECK(" #name MT_SQLITE_IN_RANGE "),",
 #include "record/field.def"
 #undef MT_FIELD
     " CHECK(mem_total IS NOT NULL AND mem_total > 0),"
     " CHECK(mem_available IS NOT NULL OR mem_free IS NOT NULL)) STRICT;"
     "CREATE UNIQUE INDEX memory_log_by_host ON memory_log(host_id, timestamp);"
-    "CREATE INDEX memory_log_by_time ON memory_log(timestamp, host_id);"
+    "CREATE INDEX memory_log_by_time ON memory_log(timestamp, host_id);",
 
     "CREATE TABLE day("
     " day INTEGER PRIMARY KEY CHECK(day >= 0),"
@@ -39,7 +39,7 @@ static const char create_sql[] =
     " host_id INTEGER NOT NULL REFERENCES host,"
     " day INTEGER NOT NULL CHECK(day >= 0),"
     " records INTEGER NOT NULL CHECK(records > 0),"
-    " PRIMARY KEY(host_id, day)) STRICT, WITHOUT ROWID;"
+    " PRIMARY KEY(host_id, day)) STRICT, WITHOUT ROWID;",
 
     /* whoever writes, the counts follow */
     "CREATE TRIGGER memory_log_insert AFTER INSERT ON memory_log BEGIN"
@@ -70,7 +70,9 @@ static const char create_sql[] =
     "END;"
     "CREATE TRIGGER boot_delete BEFORE DELETE ON boot BEGIN"
     " SELECT RAISE(ABORT, 'boots are never removed');"
-    "END;";
+    "END;",
+    NULL,
+};
 
 static const char *const field_tables[] = {"memory_log", NULL};
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "record/record.h"
 #include "store/sqlite_file.h"
 
@@ -63,8 +64,8 @@ static enum mt_err add_missing_fields(struct mt_sqlite *file, struct mt_error *e
 
             if ((missing & MT_FIELD_BIT(i)) == 0)
                 continue;
-            (void)snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s INTEGER CHECK(%s >= 0)",
-                           *table, name, name);
+            (void)snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s INTEGER CHECK(%s%s)",
+                           *table, name, name, MT_SQLITE_IN_RANGE);
             err = mt_sqlite_exec(file, sql, error);
         }
     }
@@ -73,12 +74,19 @@ static enum mt_err add_missing_fields(struct mt_sqlite *file, struct mt_error *e
 
 static enum mt_err create(struct mt_sqlite *file, struct mt_error *error)
 {
-    char sql[128];
-    enum mt_err err = mt_sqlite_exec(file, file->kind->create, error);
+    struct mt_buf sql;
+    enum mt_err err;
 
-    (void)snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d",
-                   file->kind->application_id, file->kind->version);
-    return err == MT_OK ? mt_sqlite_exec(file, sql, error) : err;
+    mt_buf_init(&sql, 0);
+    for (const char *const *piece = file->kind->create; *piece != NULL; piece++)
+        mt_buf_append_string(&sql, *piece);
+    mt_buf_printf(&sql, "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                  file->kind->application_id, file->kind->version);
+    err = mt_buf_string(&sql) == NULL
+              ? mt_error_set(error, MT_ERR_NO_MEMORY, "%s: out of memory", file->path)
+              : mt_sqlite_exec(file, mt_buf_string(&sql), error);
+    mt_buf_fini(&sql);
+    return err;
 }
 
 static enum mt_err refuse_other(struct mt_sqlite *file, struct mt_error *error)
