@@ -1,0 +1,86 @@
+"""
+memory-api killed with SIGKILL at random times, while clients ask and samplers write.
+
+Whatever it was doing, the store stays sound, samplers go on, the next memory-api comes up at the same
+address, and its answers hold every record that a sampler acknowledged. No client ever sees a wrong
+answer: it is whole, or the connection ended.
+"""
+
+import os
+import random
+import threading
+
+from support import assert_sound, http_exchange, stored
+from support.clients import fill
+
+T = 1_700_000_000
+POINTS = max(5, int(os.environ.get("MT_KILL_POINTS", "200")) // 8)
+SEED = int(os.environ.get("MT_KILL_SEED", "20260311"))
+HISTORY = 5000
+
+
+class Asker(threading.Thread):
+    """Asks until the connection fails; answers must be whole and in order."""
+
+    def __init__(self, api, target):
+        super().__init__()
+        self.api = api
+        self.target = target
+        self.answers = 0
+        self.failures = []
+
+    def run(self):
+        try:
+            with self.api.connect() as connection:
+                while not self.failures:
+                    self.check(http_exchange(connection, self.target))
+        except TimeoutError:
+            self.failures.append("no answer, and no end of the connection")
+        except OSError:
+            pass
+
+    def check(self, response):
+        if len(response.body) < int(response.headers["content-length"]):
+            raise ConnectionError("cut short")
+        times = [entry["timestamp"] for entry in response.json()]
+        if response.status != 200 or not times or times != sorted(times):
+            self.failures.append((response.status, response.body[:200]))
+        self.answers += 1
+
+
+def test_a_killed_api_leaves_everything_sound(home, start_api):
+    print(f"MT_KILL_SEED={SEED}")
+    dice = random.Random(SEED)
+    clock = home.clock(T)
+    listen = f"unix:{home.path}/api.sock"
+    fill(home, HISTORY)
+    acknowledged = []
+    answers = 0
+    for point in range(POINTS):
+        api = start_api(listen=listen, threads=2, workers=2)
+        askers = [
+            Asker(api, f"/memory-logs?limit={limit}&skip=1")
+            for limit in (1, 10, HISTORY - 1, HISTORY - 1)
+        ]
+        for asker in askers:
+            asker.start()
+        killer = threading.Timer(dice.uniform(0, 0.25), api.kill)
+        killer.start()
+        while killer.is_alive():
+            clock.set(T + 60 * len(acknowledged))
+            done = home.run("memory-sampler", clock=clock)
+            assert done.returncode == 0, done.stderr
+            acknowledged.append(T + 60 * len(acknowledged))
+        killer.join()
+        for asker in askers:
+            asker.join()
+            assert not asker.failures
+            answers += asker.answers
+        assert_sound(home.db)
+        if point % 10 == 0:
+            after = start_api(listen=listen, threads=1, workers=1)
+            newest = after.get(f"/memory-logs?limit={len(acknowledged)}").json()
+            assert [entry["timestamp"] for entry in newest] == acknowledged
+            after.kill()
+    assert answers > POINTS
+    assert [row["timestamp"] for row in stored(home.db)][HISTORY:] == acknowledged
