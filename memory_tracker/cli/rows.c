@@ -27,7 +27,7 @@ static enum mt_err fail(sqlite3 *db, const char *path, struct mt_error *error)
                                                                            : MT_ERR_IO;
     const char *remedy = result == MT_ERR_BUSY       ? "; try again when its writer is done"
                          : result == MT_ERR_BAD_DATA ? "; the file is damaged, sqlite3 FILE "
-                                                       ".recover may save what is left"
+                                                       ".dump may save what is left"
                                                      : "";
 
     return mt_error_set(error, result, "cannot read %s: %s%s", path, sqlite3_errmsg(db), remedy);
