@@ -18,7 +18,7 @@ from support import ROOT, clean_environment, program_path, scaled
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md",
              *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-FENCE = re.compile(r"^```(\w*) *(.*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*) *([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(document):

@@ -15,7 +15,7 @@ def bin_dir():
     return Path(os.environ.get("MT_BIN_DIR", ROOT / "build/dev/bin")).resolve()
 
 
-def test_bin_dir():
+def variants_dir():
     return Path(os.environ.get("MT_TEST_BIN_DIR", bin_dir().parent / "tests")).resolve()
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from .environment import bin_dir, clean_environment, test_bin_dir
+from .environment import bin_dir, clean_environment, variants_dir
 from .waiting import scaled
 
 
@@ -26,7 +26,7 @@ class Clock:
 
 def program_path(program, clock=None):
     """Path of memory-sampler, memory-api or memory-tracker; with a clock, of its test variant."""
-    return (bin_dir() if clock is None else test_bin_dir()) / program
+    return (bin_dir() if clock is None else variants_dir()) / program
 
 
 def run(program, *args, env=None, stdin=None, timeout=60, clock=None, cwd=None, text=True):
