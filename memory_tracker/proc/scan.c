@@ -69,13 +69,17 @@ static void warn(const char *path, struct mt_slice line)
            length, line.data);
 }
 
-/* The field that a line of `source` with this key belongs to. */
+/* The field that a line of `source` with this key belongs to. The first letter decides for most of
+ * vmstat's two hundred lines. */
 static bool find_field(enum mt_field_source source, struct mt_slice key, enum mt_field *field)
 {
+    if (key.length == 0)
+        return false;
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
         const struct mt_field_info *info = mt_field_info(i);
 
-        if (info->source == source && mt_slice_equal(key, info->key)) {
+        if (info->source == source && info->key[0] == key.data[0] &&
+            mt_slice_equal(key, info->key)) {
             *field = i;
             return true;
         }
