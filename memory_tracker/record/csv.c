@@ -136,7 +136,12 @@ static enum mt_err take_cell(struct mt_slice *rest, struct cell *cell, bool *las
 {
     const char *comma;
 
-    if (rest->length > 0 && rest->data[0] == '"') {
+    cell->value = (struct mt_slice){"", 0};
+    if (rest->length == 0) {
+        *last = true;
+        return MT_OK;
+    }
+    if (rest->data[0] == '"') {
         enum mt_err result = take_quoted(rest, cell, error);
 
         if (result != MT_OK)
@@ -145,7 +150,7 @@ static enum mt_err take_cell(struct mt_slice *rest, struct cell *cell, bool *las
             return mt_error_set(error, MT_ERR_BAD_DATA, "text after a closing quote: %.*s",
                                 shown(rest->length), rest->data);
     } else {
-        comma = rest->length > 0 ? memchr(rest->data, ',', rest->length) : NULL;
+        comma = memchr(rest->data, ',', rest->length);
         cell->value = *rest;
         if (comma != NULL)
             cell->value.length = (size_t)(comma - rest->data);
@@ -153,8 +158,7 @@ static enum mt_err take_cell(struct mt_slice *rest, struct cell *cell, bool *las
             return mt_error_set(error, MT_ERR_BAD_DATA, "a quote inside an unquoted cell: %.*s",
                                 shown(cell->value.length), cell->value.data);
         rest->length -= cell->value.length;
-        if (rest->length > 0)
-            rest->data += cell->value.length;
+        rest->data += cell->value.length;
     }
     *last = rest->length == 0;
     if (!*last) {
