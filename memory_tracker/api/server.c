@@ -296,15 +296,19 @@ static bool submit(struct exchange *exchange, const struct mt_job *job)
     return true;
 }
 
-/* Splits a request's target; of the absolute form (http://host/path) only the path counts. */
+/*
+ * Splits a request's target; of the absolute form (http://host/path) only the path counts, and what
+ * follows a `#` never does.
+ */
 static void split_target(h2o_iovec_t target, struct mt_request *request)
 {
-    const char *end = target.base + target.len;
+    const char *fragment = memchr(target.base, '#', target.len);
+    const char *end = fragment != NULL ? fragment : target.base + target.len;
     const char *path = target.base;
     const char *query;
 
-    if (target.len > 0 && *path != '/') {
-        const char *colon = memmem(path, target.len, "://", 3);
+    if (path < end && *path != '/') {
+        const char *colon = memmem(path, (size_t)(end - path), "://", 3);
 
         if (colon != NULL && (colon - path == 4 || colon - path == 5) &&
             strncasecmp(path, "https", (size_t)(colon - path)) == 0) {
