@@ -30,11 +30,11 @@ def test_every_answer_is_the_corpus_answer(api, path):
     wrong = []
     with api.connect() as connection:
         for line in lines:
-            query = line["query"].encode("latin-1")
-            answer = http_exchange(connection, path + b"?" + query)
-            if (answer.status, answer.body) != (line["status"], line["body"].encode()):
-                wrong.append((query, answer.status, answer.body[:300]))
+            target = path + b"?" + line["query"].encode("latin-1")
+            answer = http_exchange(connection, target)
             assert answer.headers["content-type"] == "application/json"
+            if (answer.status, answer.body) != (line["status"], line["body"].encode()):
+                wrong.append((target, answer.status, answer.body[:300]))
     assert not wrong, f"{len(wrong)} of {len(lines)} differ, such as {wrong[:3]}"
 
 
