@@ -88,18 +88,16 @@ static void tell_delivery(const char *path, const struct mt_spool_status *before
                           const struct mt_spool_status *after, int64_t delivered)
 {
     if (delivered > 0)
-        mt_log(MT_LOG_INFO,
-               "stored %" PRId64 " records that waited in the outbox, %" PRId64 " wait", delivered,
-               after->waiting);
+        mt_log(MT_LOG_INFO, "outbox %s: %" PRId64 " delivered, %" PRId64 " waiting", path,
+               delivered, after->waiting);
     if (after->rejected > before->rejected)
-        mt_log(MT_LOG_WARNING,
-               "the store refuses %" PRId64 " records of the outbox for good; they are kept in %s",
-               after->rejected - before->rejected, path);
+        mt_log(MT_LOG_WARNING, "outbox %s: %" PRId64 " refused by the store for good and set aside",
+               path, after->rejected - before->rejected);
     if (after->elsewhere > 0)
         mt_log(MT_LOG_WARNING,
-               "%" PRId64 " records in the outbox %s wait for another store; run memory-sampler "
-               "with the former --store to deliver them",
-               after->elsewhere, path);
+               "outbox %s: %" PRId64 " waiting for another store; run memory-sampler with the "
+               "former --store to deliver them",
+               path, after->elsewhere);
 }
 
 /* The record of this run is stored already, so whatever fails here is a warning. */

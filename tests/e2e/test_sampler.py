@@ -162,15 +162,19 @@ def test_samplers_at_once_lose_nothing(home, tmp_path):
     assert_sound(home.db)
 
 
+def start_sampler(home, clock, *args):
+    return subprocess.Popen(
+        [program_path("memory-sampler", clock), *map(str, args)],
+        env={**clean_environment(home.environment), **clock.environment},
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
 def test_a_locked_store_is_waited_for(home):
     sample(home, clock=home.clock(T))
     with connect(home.db) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         clock = home.clock(T + 60)
-        process = subprocess.Popen(
-            [program_path("memory-sampler", clock)],
-            env={**clean_environment(home.environment), **clock.environment},
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = start_sampler(home, clock)
         descriptors = Path(f"/proc/{process.pid}/fd")
         wait_until(lambda: str(home.db) in [os.readlink(fd) for fd in descriptors.iterdir()],
                    what="the sampler to open the store")
@@ -185,19 +189,28 @@ def test_a_store_that_stays_locked_sends_the_record_to_the_outbox(home):
     clock = home.clock(T)
     sample(home, clock=clock)
     clock.set(T + 60)
+    no_spool = home.path / "directory"
+    no_spool.mkdir()
     begin = time.monotonic()
     with connect(home.db) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        message = only_message(sample(home, clock=clock))
+        kept = start_sampler(home, clock)
+        lost = start_sampler(home, clock, "--spool", no_spool)
+        message = only_message(kept.communicate(timeout=scaled(60))[1])
+        loss = only_message(lost.communicate(timeout=scaled(60))[1])
         connection.execute("ROLLBACK")
     # long enough for any honest writer, and well before the next run
     assert 19 < time.monotonic() - begin < scaled(40)
+    assert kept.returncode == 0
     assert message.startswith("warning store locked: ")
     assert message.endswith(f"; the record waits in the outbox {home.spool}, 1 waiting")
+    assert lost.returncode == 3
+    assert loss.startswith("error store locked: ")
+    assert "nor does the outbox take the record, which is lost" in loss and str(no_spool) in loss
     assert timestamps(home) == [T]
     clock.set(T + 120)
     assert only_message(sample(home, clock=clock)) == (
-        "info stored 1 records that waited in the outbox, 0 wait")
+        f"info outbox {home.spool}: 1 delivered, 0 waiting")
     assert timestamps(home) == [T, T + 60, T + 120]
 
 
@@ -216,7 +229,7 @@ def test_a_broken_store_fills_the_outbox_until_it_is_repaired(home):
     repair_store(home)
     clock.set(T + 360)
     assert only_message(sample(home, clock=clock)) == (
-        "info stored 5 records that waited in the outbox, 0 wait")
+        f"info outbox {home.spool}: 5 delivered, 0 waiting")
     assert timestamps(home) == [T + 60 * minute for minute in range(7)]
     clock.set(T + 420)
     assert sample(home, clock=clock) == ""
@@ -357,9 +370,11 @@ def test_an_outbox_that_is_full_refuses_and_says_so(home):
         assert message.startswith("error not a database: ")
         assert "nor does the outbox take the record, which is lost" in message
         assert str(home.db) in message and str(home.spool) in message
+    with connect(home.spool) as connection:
+        assert connection.execute("SELECT dropped FROM counter").fetchall() == [(2,)]
     repair_store(home)
     clock.set(T + 600)
-    assert "info stored 2 records" in only_message(sample(home, clock=clock))
+    assert ": 2 delivered, 0 waiting" in only_message(sample(home, clock=clock))
     assert timestamps(home) == [T, T + 60, T + 600]
 
 
@@ -371,17 +386,6 @@ def test_neither_store_nor_outbox(home):
     message = only_message(done.stderr)
     assert message.startswith("error not a database: ")
     assert str(home.db) in message and str(home.spool) in message
-
-
-def test_a_locked_store_and_no_outbox_is_unavailable_for_now(home):
-    sample(home)
-    home.spool.mkdir()
-    with connect(home.db) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
-        done = home.run("memory-sampler")
-        connection.execute("ROLLBACK")
-    assert done.returncode == 3
-    assert only_message(done.stderr).startswith("error store locked: ")
 
 
 def test_a_broken_outbox_does_not_stop_the_store(home):
@@ -399,13 +403,35 @@ def test_records_for_another_store_are_told_and_kept(home):
     other = f"sqlite:{home.path}/other.db"
     clock.set(T + 60)
     assert only_message(sample(home, "--store", other, clock=clock)) == (
-        f"warning 1 records in the outbox {home.spool} wait for another store; "
+        f"warning outbox {home.spool}: 1 waiting for another store; "
         "run memory-sampler with the former --store to deliver them")
     repair_store(home)
     clock.set(T + 120)
-    assert "stored 1 records" in only_message(sample(home, clock=clock))
+    assert ": 1 delivered, 0 waiting" in only_message(sample(home, clock=clock))
     assert timestamps(home) == [T, T + 120]
     assert [r["timestamp"] for r in stored(home.path / "other.db")] == [T + 60]
+
+
+def test_a_record_that_no_store_would_take_is_told_once_and_set_aside(home):
+    clock = home.clock(T)
+    break_store(home)
+    for minute in range(3):
+        clock.set(T + 60 * minute)
+        sample(home, clock=clock)
+    with connect(home.spool) as connection:
+        connection.execute("UPDATE waiting SET timestamp = -5 WHERE timestamp = ?", (T + 60,))
+    repair_store(home)
+    clock.set(T + 180)
+    lines = messages(sample(home, clock=clock))
+    assert lines == [
+        f"info outbox {home.spool}: 2 delivered, 0 waiting",
+        f"warning outbox {home.spool}: 1 refused by the store for good and set aside"]
+    assert timestamps(home) == [T, T + 120, T + 180]
+    with connect(home.spool) as connection:
+        ((timestamp, reason),) = connection.execute("SELECT timestamp, reason FROM rejected")
+    assert timestamp == -5 and "timestamp -5: must be" in reason
+    clock.set(T + 240)
+    assert sample(home, clock=clock) == ""
 
 
 def test_the_outbox_is_delivered_in_order_beside_other_samplers(home):
@@ -416,10 +442,7 @@ def test_the_outbox_is_delivered_in_order_beside_other_samplers(home):
         sample(home, clock=clock)
     repair_store(home)
     clock.set(T + 3600)
-    environment = {**clean_environment(home.environment), **clock.environment}
-    running = [subprocess.Popen([program_path("memory-sampler", clock), "--host", f"h{number}"],
-                                env=environment, stderr=subprocess.PIPE, text=True)
-               for number in range(3)]
+    running = [start_sampler(home, clock, "--host", f"h{number}") for number in range(3)]
     for process in running:
         _, errors = process.communicate(timeout=scaled(60))
         assert process.returncode == 0, errors
