@@ -10,7 +10,9 @@ import uuid
 
 import pytest
 
-from support import Home, clean_environment, program_path, wait_until
+from support import (
+    Home, clean_environment, not_in_this_build, program_path, sanitizer, wait_until,
+)
 
 SUMMARY = "timestamp,total,free,used\n"
 LETTERS = ["a", "Z", "9", "-", ".", ",", '"', "'", ";", "\\", "ä", "€", "😀", "/"]
@@ -212,6 +214,9 @@ def test_a_reader_that_leaves_is_no_failure(home, arguments):
 
 
 def test_memory_stays_bounded(home):
+    if sanitizer():
+        not_in_this_build("sanitizers keep freed memory")
+
     def peak_kib(*arguments):
         process = subprocess.Popen(
             [program_path("memory-tracker"), *arguments], env=clean_environment(home.environment),
