@@ -51,6 +51,17 @@ static enum mt_err take_host(void *context, const struct mt_host *host, struct m
     return MT_OK;
 }
 
+/* A database engine may tell a fault in several lines. */
+static void put_indented(struct mt_buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        mt_buf_append_char(out, *text);
+        if (*text == '\n')
+            mt_buf_append_string(out, "    ");
+    }
+    mt_buf_append_char(out, '\n');
+}
+
 static void put_fault(void *context, const char *text)
 {
     struct report *report = context;
@@ -60,7 +71,8 @@ static void put_fault(void *context, const char *text)
         mt_buf_append_string(out, report->faults == 0 ? "\n" : ",\n");
         mt_buf_append_json_string(out, text, strlen(text));
     } else {
-        mt_buf_printf(out, "%s  problem: %s\n", report->faults == 0 ? "not sound\n" : "", text);
+        mt_buf_append_string(out, report->faults == 0 ? "not sound\n  problem: " : "  problem: ");
+        put_indented(out, text);
     }
     report->faults++;
 }
@@ -93,8 +105,11 @@ static void put_host_text(struct mt_buf *out, const char *host, const struct mt_
 
     mt_utc_format(audit->first, first);
     mt_utc_format(audit->last, last);
-    mt_buf_printf(out, "%s: %" PRId64 " record%s from %s to %s\n", host, audit->records,
-                  plural(audit->records), first, last);
+    if (audit->records == 0)
+        mt_buf_printf(out, "%s: 0 records\n", host);
+    else
+        mt_buf_printf(out, "%s: %" PRId64 " record%s from %s to %s\n", host, audit->records,
+                      plural(audit->records), first, last);
     put_finding(out, &audit->order, "problem", "record is out of order",
                 "records are out of order");
     put_finding(out, &audit->interleaved, "problem",
@@ -122,7 +137,8 @@ static void put_host_text(struct mt_buf *out, const char *host, const struct mt_
                       plural(audit->future));
 }
 
-static void put_host_json(struct mt_buf *out, const char *host, const struct mt_audit *audit)
+static void put_host_json(struct mt_buf *out, const char *host, const struct mt_audit *audit,
+                          bool is_complete)
 {
     const struct {
         const char *name;
@@ -148,7 +164,7 @@ static void put_host_json(struct mt_buf *out, const char *host, const struct mt_
     mt_buf_append_json_string(out, host, strlen(host));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         mt_buf_printf(out, ",\"%s\":%" PRId64, numbers[i].name, numbers[i].value);
-    mt_buf_append_char(out, '}');
+    mt_buf_printf(out, ",\"is_complete\":%s}", is_complete ? "true" : "false");
 }
 
 static enum mt_err audit_record(void *context, const struct mt_record *record,
@@ -158,6 +174,7 @@ static enum mt_err audit_record(void *context, const struct mt_record *record,
                                           : mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
 }
 
+/* Damage is what is looked for: here and below it goes into the report, and the work goes on. */
 static enum mt_err audit_host(struct report *report, struct mt_store *store, const char *host,
                               int64_t now_s, struct mt_error *error)
 {
@@ -173,11 +190,15 @@ static enum mt_err audit_host(struct report *report, struct mt_store *store, con
             query.fields |= MT_FIELD_BIT(i);
     mt_audit_init(&report->audit, now_s);
     result = mt_store_scan(store, &query, audit_record, &report->audit, error);
-    if (result == MT_OK) {
+    if (result == MT_OK || result == MT_ERR_CORRUPT) {
         if (report->as_json)
-            put_host_json(&report->out.text, host, &report->audit);
+            put_host_json(&report->out.text, host, &report->audit, result == MT_OK);
         else
             put_host_text(&report->out.text, host, &report->audit);
+        if (!report->as_json && result != MT_OK)
+            mt_buf_append_string(&report->out.text, "  problem: damage hides further records\n");
+        report->problems += result != MT_OK;
+        result = MT_OK;
         report->problems += mt_audit_problems(&report->audit);
         report->warnings += mt_audit_warnings(&report->audit);
         report->records += report->audit.records;
@@ -201,14 +222,20 @@ static enum mt_err verify(struct report *report, struct mt_store *store, const c
     else
         mt_buf_printf(out, "%s: ", shown);
     result = mt_store_verify(store, deep, put_fault, report, &findings, error);
-    if (result != MT_OK)
+    if (result == MT_ERR_CORRUPT)
+        put_fault(report, error->text);
+    else if (result != MT_OK)
         return result;
+    result = mt_store_hosts(store, now_s, take_host, &report->hosts, error);
+    if (result == MT_ERR_CORRUPT) {
+        put_fault(report, error->text);
+        result = MT_OK;
+    }
+    report->problems += report->faults;
     if (report->as_json)
         mt_buf_append_string(out, "],\"hosts\":[");
-    else if (findings == 0)
+    else if (report->faults == 0)
         mt_buf_append_string(out, "sound\n");
-    report->problems += findings;
-    result = mt_store_hosts(store, now_s, take_host, &report->hosts, error);
     for (size_t i = 0; i < report->hosts.count && result == MT_OK; i++) {
         if (report->as_json && i > 0)
             mt_buf_append_char(out, ',');

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 NOW = 1798707600  # 2026-12-31T09:00:00Z
 START = NOW - 86400
@@ -35,7 +36,7 @@ def test_gaps_are_warnings(home):
             "host": "a", "records": 6, "first": START, "last": START + 4200, "out_of_order": 0,
             "boots_that_come_back": 0, "falling_counters": 0, "gaps": 2, "missing": 65,
             "missing_s": 3900, "longest_gap_s": 3840, "longest_gap_from": START + 360,
-            "too_close": 0, "clock_set_back": 0, "future": 0,
+            "too_close": 0, "clock_set_back": 0, "future": 0, "is_complete": True,
         }
     ]
     assert (found["faults"], found["problems"], found["warnings"]) == ([], 0, 1)
@@ -100,16 +101,41 @@ def test_deep_says_the_same_of_a_sound_store(home):
     assert home.db.read_bytes() == before
 
 
-def test_damage_is_a_problem(home):
-    """A page in the middle of the file is overwritten: verify must not call the store sound."""
-    home.import_csv(HEADER + "".join(line(f"host-{i % 50}", 60 * i) for i in range(20000)))
-    size = home.db.stat().st_size
+def damage(home, pages):
+    """Overwrites pages in the middle of the store's file."""
+    middle = home.db.stat().st_size // 2 // 4096 * 4096
     with open(home.db, "r+b") as file:
-        for at in range(size // 2, size // 2 + 10 * 4096, 4096):
-            file.seek(at // 4096 * 4096)
-            file.write(os.urandom(4096))
-    for arguments in ([], ["--deep"], ["--json"]):
+        file.seek(middle)
+        file.write(os.urandom(4096 * pages))
+
+
+def test_damage_is_a_problem(home):
+    home.import_csv(HEADER + "".join(line(f"host-{i % 50}", 60 * i) for i in range(20000)))
+    damage(home, 10)
+    for arguments in ([], ["--deep"]):
         done = verify(home, *arguments)
         assert done.returncode == 1, arguments
-        assert done.stderr.count("\n") == 1
-        assert "problem" in done.stderr or "corrupt" in done.stderr
+        assert re.fullmatch(r"\S+Z error memory-tracker: failed: \d+ problems found\n", done.stderr)
+        first, *rest = done.stdout.splitlines()
+        assert first == f"{home.store}: not sound"
+        assert rest[0].startswith("  problem: ")
+        assert all(re.match(r"  |host-\d+: |\d+ hosts?, ", text) for text in rest)
+    done = verify(home, "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["faults"]
+    assert found["problems"] >= len(found["faults"])
+
+
+def test_what_damage_leaves_is_read(home):
+    """The records before a broken page are audited, and it is told that there are more."""
+    home.import_csv(HEADER + "".join(line("a", 60 * i - 864000) for i in range(14000)))
+    damage(home, 1)
+    done = verify(home)
+    assert done.returncode == 1
+    told = re.search(r"^a: (\d+) records from .*\n  problem: damage hides further records$",
+                     done.stdout, re.MULTILINE)
+    assert told, done.stdout
+    assert 0 < int(told[1]) < 14000
+    [host] = json.loads(verify(home, "--json").stdout)["hosts"]
+    assert host["is_complete"] is False
