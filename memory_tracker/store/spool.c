@@ -357,6 +357,9 @@ enum mt_err mt_spool_deliver(struct mt_spool *spool, const char *destination,
             break;
         err = deliver_batch(spool, store, batch, delivered, error);
     }
+    /* what an outage made large shrinks again */
+    if (err == MT_OK && *delivered > 0)
+        err = mt_sqlite_exec(&spool->file, "PRAGMA incremental_vacuum", error);
     free(batch);
     return err;
 }

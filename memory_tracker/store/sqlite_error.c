@@ -30,6 +30,7 @@ static const struct row rows[] = {
     {SQLITE_READONLY, 0, MT_ERR_READ_ONLY, "may not be written; check the mount and the modes"},
     {SQLITE_CANTOPEN_ISDIR, 0, MT_ERR_NOT_DATABASE, "is a directory; name a file"},
     {SQLITE_CANTOPEN, EISDIR, MT_ERR_NOT_DATABASE, "is a directory; name a file"},
+    {SQLITE_IOERR, EISDIR, MT_ERR_NOT_DATABASE, "is a directory; name a file"},
     {SQLITE_CANTOPEN, ENOENT, MT_ERR_MISSING, NULL},
     {SQLITE_CANTOPEN, ENOTDIR, MT_ERR_MISSING, "a part of its path is not a directory"},
     {SQLITE_CANTOPEN, EROFS, MT_ERR_READ_ONLY, "the file system is mounted read-only"},

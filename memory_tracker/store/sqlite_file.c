@@ -304,9 +304,6 @@ enum mt_err mt_sqlite_look(struct mt_sqlite *file, struct mt_error *error)
     int moved = 0;
 
     file->stopped = MT_OK;
-    file->lock_until_ms = 0;
-    file->deadline_ms = 0;
-    file->cancelled = NULL;
     if (file->db == NULL)
         return mt_sqlite_reopen(file, error);
     if (now_ms - file->looked_ms < LOOK_EVERY_MS)

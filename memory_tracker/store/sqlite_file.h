@@ -38,7 +38,7 @@ struct mt_sqlite {
     int64_t looked_ms; /* when the path was last compared with the open file */
     uint64_t epoch;    /* counts how often it was opened: what was read before may be of another */
 
-    /* why a statement may be stopped while it runs; 0 and NULL: it may not */
+    /* why a call may be stopped; whoever sets one of these unsets it: 0 and NULL, it may not */
     int64_t lock_until_ms; /* the read lock has been held long enough */
     int64_t deadline_ms;
     bool (*cancelled)(void *context);

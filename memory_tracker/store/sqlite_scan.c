@@ -68,8 +68,10 @@ enum mt_err mt_sqlite_scan_statement(struct mt_sqlite_scan *scan, const char *co
     mt_buf_init(&sql, 0);
     mt_buf_printf(&sql,
                   "SELECT %s FROM memory_log INDEXED BY memory_log_by_%s"
-                  " WHERE timestamp >= ?1 AND timestamp < ?2 AND seq <= ?3",
-                  columns, scan->shape == MT_SQLITE_ALL_HOSTS ? "time" : "host");
+                  " WHERE timestamp >= ?1 AND timestamp < ?2%s",
+                  columns, scan->shape == MT_SQLITE_ALL_HOSTS ? "time" : "host",
+                  /* under the snapshot's own lock there is nothing that arrived later */
+                  scan->held != NULL ? "" : " AND seq <= ?3");
     mt_sqlite_scan_hosts(scan, &sql);
     mt_buf_append_string(&sql, order);
     err = mt_buf_string(&sql) == NULL
@@ -80,7 +82,8 @@ enum mt_err mt_sqlite_scan_statement(struct mt_sqlite_scan *scan, const char *co
         return err;
     (void)sqlite3_bind_int64(*statement, 1, from);
     (void)sqlite3_bind_int64(*statement, 2, to);
-    (void)sqlite3_bind_int64(*statement, 3, scan->snapshot);
+    if (scan->held == NULL)
+        (void)sqlite3_bind_int64(*statement, 3, scan->snapshot);
     return MT_OK;
 }
 
@@ -331,11 +334,12 @@ static enum mt_err cut_slice(struct reader *reader, struct mt_error *error)
     int64_t end = query->limit > INT64_MAX - skip ? INT64_MAX : skip + query->limit;
     enum mt_err err = mt_sqlite_skip_prepare(scan, query->limit > 0 ? end : skip, error);
 
+    reader->newest = (struct mt_sqlite_place){scan->upper, 0};
     reader->oldest = (struct mt_sqlite_place){scan->lower, 0};
     if (err == MT_OK)
-        err = mt_sqlite_skip(scan, skip, &reader->newest, error);
+        err = mt_sqlite_skip(scan, reader->newest, skip, &reader->newest, error);
     if (err == MT_OK && query->limit > 0)
-        err = mt_sqlite_skip(scan, end, &reader->oldest, error);
+        err = mt_sqlite_skip(scan, reader->newest, query->limit, &reader->oldest, error);
     reader->from = reader->oldest.below - (reader->oldest.ties > 0 ? 1 : 0);
     reader->to = reader->newest.below;
     return err;
@@ -365,28 +369,38 @@ static enum mt_err read_slice(struct mt_sqlite_scan *scan, mt_emit *emit, void *
     return err;
 }
 
+static enum mt_err scan_all(struct mt_sqlite_scan *scan, mt_emit *emit, void *context,
+                            struct mt_error *error)
+{
+    bool none = false;
+    enum mt_err err = mt_sqlite_store_look(scan->store, error);
+
+    if (err == MT_OK)
+        err = take_snapshot(scan, error);
+    if (err == MT_OK)
+        err = choose_hosts(scan, &none, error);
+    if (err == MT_OK && !none && scan->lower < scan->upper)
+        err = read_slice(scan, emit, context, error);
+    mt_sqlite_scan_let_go(scan);
+    return err;
+}
+
 enum mt_err mt_sqlite_scan(struct mt_store *base, const struct mt_query *query, mt_emit *emit,
                            void *context, struct mt_error *error)
 {
     struct sqlite_store *store = (struct sqlite_store *)base;
     struct mt_sqlite_scan scan = {.store = store, .query = query};
-    bool none = false;
-    enum mt_err err = mt_sqlite_store_look(store, error);
+    enum mt_err err;
 
-    if (err != MT_OK)
-        return err;
     store->file.deadline_ms = query->deadline_ms;
     store->file.cancelled = query->cancelled;
     store->file.cancel_context = query->cancel_context;
     mt_buf_init(&scan.hosts, 0);
     choose_span(&scan);
-    err = take_snapshot(&scan, error);
-    if (err == MT_OK)
-        err = choose_hosts(&scan, &none, error);
-    if (err == MT_OK && !none && scan.lower < scan.upper)
-        err = read_slice(&scan, emit, context, error);
-    mt_sqlite_scan_let_go(&scan);
+    err = scan_all(&scan, emit, context, error);
     mt_buf_fini(&scan.hosts);
     free(scan.days);
+    store->file.deadline_ms = 0;
+    store->file.cancelled = NULL;
     return err;
 }

@@ -48,7 +48,7 @@ void mt_sqlite_scan_hosts(const struct mt_sqlite_scan *scan, struct mt_buf *sql)
 
 /*
  * mt_sqlite_scan_statement: a statement on memory_log, bound to a span of seconds (?1, ?2) and the
- * snapshot (?3): "SELECT columns FROM ... WHERE ... order".
+ * snapshot (?3): "SELECT columns FROM ... WHERE ... order". To be run before any other call.
  */
 enum mt_err mt_sqlite_scan_statement(struct mt_sqlite_scan *scan, const char *columns,
                                      const char *order, int64_t from, int64_t to,
@@ -61,8 +61,8 @@ enum mt_err mt_sqlite_scan_statement(struct mt_sqlite_scan *scan, const char *co
 enum mt_err mt_sqlite_skip_prepare(struct mt_sqlite_scan *scan, int64_t records,
                                    struct mt_error *error);
 
-/* mt_sqlite_skip: the place before the newest `records` matching records. */
-enum mt_err mt_sqlite_skip(struct mt_sqlite_scan *scan, int64_t records,
-                           struct mt_sqlite_place *place, struct mt_error *error);
+/* mt_sqlite_skip: the place before the newest `records` matching records that lie before `from`. */
+enum mt_err mt_sqlite_skip(struct mt_sqlite_scan *scan, struct mt_sqlite_place from,
+                           int64_t records, struct mt_sqlite_place *place, struct mt_error *error);
 
 #endif

@@ -156,31 +156,32 @@ static enum mt_err walk_day(struct mt_sqlite_scan *scan, int64_t from, int64_t t
     return err;
 }
 
-enum mt_err mt_sqlite_skip(struct mt_sqlite_scan *scan, int64_t records,
-                           struct mt_sqlite_place *place, struct mt_error *error)
+enum mt_err mt_sqlite_skip(struct mt_sqlite_scan *scan, struct mt_sqlite_place from,
+                           int64_t records, struct mt_sqlite_place *place, struct mt_error *error)
 {
     bool found = false;
     enum mt_err err = MT_OK;
 
     if (records == 0) {
-        *place = (struct mt_sqlite_place){scan->upper, 0};
+        *place = from;
         return MT_OK;
     }
+    records = records > INT64_MAX - from.ties ? INT64_MAX : records + from.ties;
     *place = (struct mt_sqlite_place){scan->lower, 0};
     if (is_short(scan, records))
-        return walk(scan, scan->lower, scan->upper, records, place, &found, error);
+        return walk(scan, scan->lower, from.below, records, place, &found, error);
     for (size_t i = 0; i < scan->day_count && err == MT_OK && !found; i++) {
         int64_t start = scan->days[i].day * DAY_S;
         int64_t end = start + DAY_S;
         bool is_whole =
-            start >= scan->lower && (end <= scan->upper || (i == 0 && !scan->newest_day_is_cut));
+            end <= from.below || (i == 0 && from.below == scan->upper && !scan->newest_day_is_cut);
 
-        if (is_whole && records >= scan->days[i].records) {
+        if (start >= scan->lower && is_whole && records >= scan->days[i].records) {
             records -= scan->days[i].records;
             continue;
         }
         err = walk_day(scan, start > scan->lower ? start : scan->lower,
-                       end < scan->upper ? end : scan->upper, &records, place, &found, error);
+                       end < from.below ? end : from.below, &records, place, &found, error);
     }
     return err;
 }
