@@ -57,6 +57,24 @@ def test_fields_of_the_record():
     assert documented == real
 
 
+def test_parameters_of_the_api():
+    documented = [[unticked(cell) for cell in row] for row in rows("docs/api.md", "parameter")]
+    table = []
+    for _, name, kind, least, below, default, text in macro_rows(
+        "memory_tracker/api/parameter.def", "MT_PARAMETER"
+    ):
+        assert kind == "INTEGER"
+        bounds = f"> {least} if given" if below == "MT_UNBOUNDED" else f"{least} < {name} < {below}"
+        table.append([name, f"integer, {bounds}: {text}", "none" if default == "0" else default])
+    assert documented == table
+
+
+def test_paths_of_the_api():
+    documented = [unticked(row[0]) for row in rows("docs/api.md", "path")]
+    router = (ROOT / "memory_tracker/api/router.c").read_text()
+    assert documented == re.findall(r'^    \{"(/[^"]*)", ', router, flags=re.MULTILINE)
+
+
 def test_errors_of_the_operations_manual():
     names = {row[1] for row in macro_rows("memory_tracker/base/error.def", "MT_ERROR")}
     documented = [row[0] for row in rows("docs/operations.md", "name")]
