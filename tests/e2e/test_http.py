@@ -269,3 +269,24 @@ def test_readyz_turns_away_while_draining(home, start_api):
     )
     assert_answer(api.get("/memory-logs"), 200, HISTORY)
     assert_answer(api.get("/healthz"), 200, '{"status":"ok"}')
+
+
+def test_a_store_that_is_removed_and_replaced(home, start_api, api):
+    assert_answer(api.get("/memory-logs"), 200, HISTORY)
+    for path in home.path.glob(home.db.name + "*"):
+        path.unlink()
+    # an open file outlives its name, but not for long
+    wait_until(lambda: api.get("/memory-logs").status == 503, what="the loss to be noticed")
+    home.import_csv("timestamp,total,free,used\n1647039540,4096,1024,3072\n")
+    # each worker finds out for itself, within a second
+    new = '[{"timestamp":1647039540,"total":4096,"free":1024,"used":3072}]'
+    wait_until(
+        lambda: all(api.get("/memory-logs").text == new for _ in range(20)),
+        what="all workers to use the new store",
+    )
+
+
+def test_a_record_is_in_the_next_answer(home, api):
+    for i in range(20):
+        home.import_csv(f"timestamp,total,free,used\n{1647039300 + i},8192,4000,4192\n")
+        assert len(api.get("/memory-logs?limit=100").json()) == len(ENTRIES) + i + 1
