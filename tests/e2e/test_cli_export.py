@@ -147,9 +147,21 @@ def test_a_failure_leaves_what_stood_there(home):
     assert sorted(home.path.iterdir()) == before
 
 
+@pytest.fixture(scope="module")
+def long_history(tmp_path_factory):
+    """A store of which an export is more than 8 MiB; not to be written to."""
+    home = Home(tmp_path_factory.mktemp("long"))
+    names = ["mem_total", "mem_available", "cached", "buffers", "shmem", "pswpin", "pswpout", "oom_kill"]
+    home.import_csv(
+        "timestamp," + ",".join(names) + "\n"
+        + "".join(f"{60 * i}" + f",{2**52 + i}" * 8 + "\n" for i in range(60000))
+    )
+    return home
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_what_stood_there(home, number):
-    home.import_csv(SUMMARY + "".join(f"{60 * i},8,4,4\n" for i in range(100000)))
+def test_a_signal_leaves_what_stood_there(long_history, number):
+    home = long_history
     file = home.path / "out.csv"
     before = sorted(home.path.iterdir())
     with subprocess.Popen(
@@ -160,7 +172,7 @@ def test_a_signal_leaves_what_stood_there(home, number):
         process.send_signal(number)
         err = process.communicate(timeout=60)[1]
     if process.returncode == 0:
-        pytest.fail("the export ended before the signal came; it needs more records")
+        pytest.fail("the export ended before the signal came; it needs a longer history")
     assert process.returncode == 1
     assert "cancelled" in err
     assert sorted(home.path.iterdir()) == before
@@ -202,7 +214,7 @@ def test_a_full_standard_output(home, arguments):
     ids=" ".join,
 )
 def test_a_reader_that_leaves_is_no_failure(home, arguments):
-    home.import_csv(SUMMARY + "".join(f"{60 * i},8,4,4\n" for i in range(20000)))
+    home.import_csv(SUMMARY + "".join(f"{60 * i},8,4,4\n" for i in range(3000)))
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -213,13 +225,13 @@ def test_a_reader_that_leaves_is_no_failure(home, arguments):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_memory_stays_bounded(home):
+def test_memory_stays_bounded(long_history):
     if sanitizer():
         not_in_this_build("sanitizers keep freed memory")
 
     def peak_kib(*arguments):
         process = subprocess.Popen(
-            [program_path("memory-tracker"), *arguments], env=clean_environment(home.environment),
+            [program_path("memory-tracker"), *arguments], env=clean_environment(long_history.environment),
             stdout=subprocess.DEVNULL,
         )
         _, status, usage = os.wait4(process.pid, 0)
@@ -227,7 +239,6 @@ def test_memory_stays_bounded(home):
         assert process.returncode == 0
         return usage.ru_maxrss
 
-    home.import_csv(SUMMARY + "".join(f"{60 * i},8,4,4\n" for i in range(200000)))
     base = peak_kib("logs", "--limit", "1")
     for arguments in (["export"], ["export", "--json"], ["logs", "--limit", "all"]):
-        assert peak_kib(*arguments) < base + 16 * 1024, arguments
+        assert peak_kib(*arguments) < base + 4 * 1024, arguments
