@@ -65,6 +65,10 @@ mt_emit contract_collect;
 void contract_scan(struct mt_store *store, const struct mt_query *query,
                    struct contract_list *list);
 
+/* Asserts that both are the same as far as the fields asked for go. */
+void contract_check_same(const struct mt_record *got, const struct mt_record *expected,
+                         uint64_t fields);
+
 /* A question for everything, also the future, all fields, oldest first. */
 struct mt_query contract_everything(void);
 

@@ -179,19 +179,6 @@ static void model_scan(const struct contract_list *model, const struct mt_query 
     contract_list_free(&matching);
 }
 
-static void check_same(const struct mt_record *got, const struct mt_record *expected,
-                       uint64_t fields)
-{
-    assert_string_equal(got->host, expected->host);
-    assert_int_equal(got->timestamp, expected->timestamp);
-    assert_int_equal(got->has_boot_id, expected->has_boot_id);
-    assert_memory_equal(got->boot_id, expected->boot_id, MT_BOOT_ID_SIZE);
-    assert_int_equal(got->present, expected->present & fields);
-    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++)
-        if ((got->present & MT_FIELD_BIT(i)) != 0)
-            assert_int_equal(got->value[i], expected->value[i]);
-}
-
 static void scan_both(struct mt_store *store, const struct contract_list *model,
                       const struct mt_query *query)
 {
@@ -207,7 +194,7 @@ static void scan_both(struct mt_store *store, const struct contract_list *model,
                     query->order);
     assert_int_equal(got.count, expected.count);
     for (size_t i = 0; i < got.count; i++)
-        check_same(&got.records[i], &expected.records[i], query->fields);
+        contract_check_same(&got.records[i], &expected.records[i], query->fields);
     contract_list_free(&got);
     contract_list_free(&expected);
 }
@@ -373,7 +360,7 @@ static void check_follower(const struct follower *follower, const struct contrac
     model_scan(model, &query, &expected);
     assert_int_equal(seen.count, expected.count);
     for (size_t i = 0; i < seen.count; i++)
-        check_same(&seen.records[i], &expected.records[i], MT_FIELD_ALL);
+        contract_check_same(&seen.records[i], &expected.records[i], MT_FIELD_ALL);
     contract_list_free(&seen);
     contract_list_free(&expected);
 }

@@ -127,6 +127,19 @@ void contract_scan(struct mt_store *store, const struct mt_query *query, struct 
     assert_ok(mt_store_scan(store, query, contract_collect, list, &error));
 }
 
+void contract_check_same(const struct mt_record *got, const struct mt_record *expected,
+                         uint64_t fields)
+{
+    assert_string_equal(got->host, expected->host);
+    assert_int_equal(got->timestamp, expected->timestamp);
+    assert_int_equal(got->has_boot_id, expected->has_boot_id);
+    assert_memory_equal(got->boot_id, expected->boot_id, MT_BOOT_ID_SIZE);
+    assert_int_equal(got->present, expected->present & fields);
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++)
+        if ((got->present & MT_FIELD_BIT(i)) != 0)
+            assert_int_equal(got->value[i], expected->value[i]);
+}
+
 struct mt_query contract_everything(void)
 {
     return (struct mt_query){.to = INT64_MAX, .fields = MT_FIELD_ALL};
