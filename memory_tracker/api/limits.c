@@ -9,6 +9,7 @@ enum mt_err mt_limits_connections(int64_t wanted, int64_t reserve, int64_t *conn
                                   struct mt_error *error)
 {
     struct rlimit limit;
+    long long needed = wanted + reserve;
     int64_t room;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -20,7 +21,7 @@ enum mt_err mt_limits_connections(int64_t wanted, int64_t reserve, int64_t *conn
         if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
             limit = raised;
     }
-    if (limit.rlim_cur >= (rlim_t)(wanted + reserve)) {
+    if (limit.rlim_cur >= (rlim_t)needed) {
         *connections = wanted;
         return MT_OK;
     }
@@ -28,13 +29,12 @@ enum mt_err mt_limits_connections(int64_t wanted, int64_t reserve, int64_t *conn
     if (room < 1)
         return mt_error_set(error, MT_ERR_FAILED,
                             "the limit of open files, %lld, leaves none for clients: raise it "
-                            "(ulimit -n, LimitNOFILE=) above %lld",
-                            (long long)limit.rlim_cur, (long long)(reserve + wanted));
+                            "(ulimit -n, LimitNOFILE=) to %lld",
+                            (long long)limit.rlim_cur, needed);
     mt_log(MT_LOG_WARNING,
            "the limit of open files, %lld, allows %lld connections, not the %lld of "
            "--max-connections: raise it (ulimit -n, LimitNOFILE=) to %lld or give %lld",
-           (long long)limit.rlim_cur, (long long)room, (long long)wanted,
-           (long long)(reserve + wanted), (long long)room);
+           (long long)limit.rlim_cur, (long long)room, (long long)wanted, needed, (long long)room);
     *connections = room;
     return MT_OK;
 }

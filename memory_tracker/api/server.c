@@ -7,6 +7,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,7 @@ struct server {
     struct mt_gauge phase;
     struct mt_gauge connections; /* of all loops, lingering ones included */
     struct mt_gauge held_bytes;  /* bodies being sent or waiting to be */
+    struct mt_gauge finished;    /* loops, without the first, that have nothing left to do */
     struct loop *loops;
     h2o_socket_t *signals;  /* the first loop's, as are the next two */
     int64_t leave_until_ms; /* LEAVING: when to begin closing */
@@ -94,7 +96,6 @@ struct client {
     uint64_t requests;         /* begun on this connection */
     int64_t accepted_ms;
     struct mt_client_watch watch;
-    bool is_tcp;
     bool shut;    /* no more input is taken */
     bool cut;     /* given up */
     bool lingers; /* a struct lingering carries its place in server->connections on */
@@ -256,6 +257,7 @@ static void on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *me
 
     while (!h2o_linklist_is_empty(messages)) {
         struct task *task = H2O_STRUCT_FROM_MEMBER(struct task, message.link, messages->next);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): every task is unlinked before it is freed */
         struct exchange *exchange = task->exchange;
 
         h2o_linklist_unlink(&task->message.link);
@@ -513,13 +515,8 @@ static void take_client(struct loop *loop, h2o_socket_t *sock)
 {
     const struct mt_server_options *options = loop->server->options;
     struct client *client = h2o_mem_alloc(sizeof *client);
-    int fd = h2o_socket_get_fd(sock);
-    int patience_ms = (int)options->client_timeout_ms;
 
     *client = (struct client){.loop = loop, .sock = sock, .accepted_ms = mt_clock_monotonic_ms()};
-    /* frees what a vanished peer holds, where no answer ever comes back; refused by unix sockets */
-    client->is_tcp =
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms) == 0;
     if (options->access_log != MT_ACCESS_OFF)
         print_remote(sock, client->remote, sizeof client->remote);
     h2o_linklist_insert(&loop->clients, &client->link);
@@ -590,7 +587,7 @@ static uint64_t bytes_taken(const struct client *client)
     socklen_t length = sizeof info;
     int queued = 0;
 
-    if (client->is_tcp && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
         return info.tcpi_bytes_acked;
     (void)ioctl(fd, SIOCOUTQ, &queued);
     return client->sock->bytes_written - (uint64_t)queued;
@@ -613,12 +610,16 @@ static struct mt_client_look look_at(const struct client *client)
     return look;
 }
 
-/* Ends a connection without a look at what it still has to send. */
+/*
+ * Ends a connection without a look at what it still has to send. TCP_USER_TIMEOUT is no help here:
+ * it also ends readers that take their bytes steadily, but with a small receive buffer.
+ */
 static void cut(struct client *client)
 {
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
     int fd = h2o_socket_get_fd(client->sock);
 
+    mt_log(MT_LOG_DEBUG, "a client is too slow: cut off");
     client->cut = true;
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     (void)shutdown(fd, SHUT_RDWR);
@@ -629,6 +630,18 @@ static void shut_input(struct client *client)
 {
     client->shut = true;
     (void)shutdown(h2o_socket_get_fd(client->sock), SHUT_RD);
+}
+
+/* While a request is worked on nothing is read, so that the library does not notice a reset. */
+static void cancel_if_gone(const struct client *client)
+{
+    struct task *task = client->exchange->task;
+    struct pollfd gone = {.fd = h2o_socket_get_fd(client->sock)};
+
+    if (task == NULL || mt_gauge_get(&task->work.cancelled) != 0 || poll(&gone, 1, 0) != 1)
+        return;
+    mt_log(MT_LOG_DEBUG, "a client did not wait for its answer");
+    mt_gauge_set(&task->work.cancelled, 1);
 }
 
 static void look_at_clients(struct loop *loop, int64_t now_ms)
@@ -642,6 +655,8 @@ static void look_at_clients(struct loop *loop, int64_t now_ms)
         struct client *client = H2O_STRUCT_FROM_MEMBER(struct client, link, node);
         struct mt_client_look look = look_at(client);
 
+        if (look.state == MT_CLIENT_WAITING)
+            cancel_if_gone(client);
         if (client->cut || !mt_client_is_too_slow(&client->watch, &look, now_ms, timeout_ms))
             continue;
         if (look.state == MT_CLIENT_SENDING || client->shut)
@@ -702,13 +717,17 @@ static void follow_phase(struct loop *loop, int64_t now_ms)
 
 static bool is_finished(const struct loop *loop)
 {
+    const struct server *server = loop->server;
+
     if (loop->phase != CLOSING || loop->tasks > 0 || loop->clients.next != &loop->clients ||
         loop->lingering.next != &loop->lingering)
         return false;
     for (size_t i = 0; i < MT_LISTENERS_MAX; i++)
         if (loop->listeners[i] != NULL)
             return false;
-    return true;
+    /* signals and the time limit are the first loop's: it is the last to go */
+    return loop->index != 0 ||
+           mt_gauge_get(&server->finished) == (int64_t)server->options->loops - 1;
 }
 
 static void enter_phase(struct server *server, enum phase phase)
@@ -847,6 +866,8 @@ static void run_loop(struct mt_threads *threads, size_t index, void *context)
         server->options->ready(server->options);
     while (!is_finished(loop))
         turn(loop);
+    if (index != 0)
+        mt_gauge_add(&server->finished, 1);
     /* the first loop wakes the others, and workers may be on their way out of hand_back */
     mt_threads_meet(threads);
     if (index == 0)

@@ -13,6 +13,7 @@ import pytest
 from support import http_exchange, sanitizer, wait_until
 from support.api import read_response
 from support.clients import Polite, descriptors, fill, is_closed, resident_kib
+from support.database import connect as database
 
 TARGET = "/memory-logs?limit=3"
 
@@ -241,8 +242,10 @@ def test_a_slow_reader_is_served_to_the_end(home, start_api):
     fill(home, 99_999)
     api = start_api(client_timeout=1)
     pace = threading.Event()
-    with others_served(api), api.connect() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+    with others_served(api), socket.socket() as connection:
+        # so small that the server's kernel never gets rid of a whole segment at once
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        connection.connect(("127.0.0.1", api.port))
         connection.sendall(LARGE)
         # takes several times the client timeout in all, but never pauses for as long
         body = b""
@@ -267,6 +270,47 @@ def test_vanishing_clients(home, start_api):
             if turn % 3 == 0:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
             connection.close()
+
+
+def test_a_client_that_is_gone_makes_no_more_work(home, start_api):
+    fill(home, 100)
+    api = start_api(listen=f"unix:{home.path}/s", workers=1, log_level="debug", access_log="json")
+    assert api.get(TARGET).status == 200
+    with database(home.db) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with api.connect() as first:
+            # the one worker waits for the lock, and the second request for the worker
+            first.sendall(f"GET {TARGET} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            second = api.connect()
+            second.sendall(b"GET /memory-logs?limit=9 HTTP/1.1\r\nHost: a\r\n\r\n")
+            second.close()
+            wait_until(lambda: "a client did not wait" in api.log())
+            other.execute("ROLLBACK")
+            with first.makefile("rb") as stream:
+                assert read_response(stream, "GET").status in (200, 503)
+    wait_until(lambda: '"target":"/memory-logs?limit=9","status":503' in api.log())
+
+
+def test_running_out_of_descriptors_ends_nothing(filled, start_api):
+    api = start_api(client_timeout=3600, threads=2, workers=1)
+    assert api.get(TARGET).status == 200
+    limits = resource.prlimit(api.process.pid, resource.RLIMIT_NOFILE)
+    few = descriptors(api.process) + 5
+    resource.prlimit(api.process.pid, resource.RLIMIT_NOFILE, (few, limits[1]))
+    kept = api.connect()
+    assert http_exchange(kept, TARGET).status == 200
+    idle = connect(api, 20)
+    wait_until(lambda: "no descriptor or memory for another client" in api.log())
+    before = cpu_ticks(api.process)
+    burn_a_second()
+    assert cpu_ticks(api.process) - before < os.sysconf("SC_CLK_TCK") / 4
+    assert http_exchange(kept, TARGET).status == 200
+    close_all(idle)
+    assert api.get(TARGET).status == 200
+    resource.prlimit(api.process.pid, resource.RLIMIT_NOFILE, limits)
+    kept.close()
+    with others_served(api):
+        pass
 
 
 def test_clients_over_the_cap_wait_and_are_served(filled, start_api):
@@ -308,14 +352,18 @@ def cpu_ticks(process):
     return int(fields[11]) + int(fields[12])
 
 
+def burn_a_second():
+    """Goes on until this process has had a second of CPU time: others had their share meanwhile."""
+    start = os.times().user
+    while os.times().user - start < 1:
+        pass
+
+
 def test_waiting_at_the_cap_burns_no_cpu(filled, start_api):
     api = start_api(max_connections=5, client_timeout=3600, threads=2)
     idle = connect(api, 50)
     wait_until(lambda: "--max-connections allows" in api.log())
     before = cpu_ticks(api.process)
-    # as long as it takes this thread to burn a second of its own
-    start = os.times().user
-    while os.times().user - start < 1:
-        pass
+    burn_a_second()
     assert cpu_ticks(api.process) - before < os.sysconf("SC_CLK_TCK") / 4
     close_all(idle)

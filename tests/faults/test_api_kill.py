@@ -8,6 +8,8 @@ answer: it is whole, or the connection ended.
 
 import os
 import random
+import signal
+import socket
 import threading
 
 from support import assert_sound, http_exchange, stored
@@ -84,3 +86,22 @@ def test_a_killed_api_leaves_everything_sound(home, start_api):
             after.kill()
     assert answers > POINTS
     assert [row["timestamp"] for row in stored(home.db)][HISTORY:] == acknowledged
+
+
+def test_a_reader_that_never_comes_to_an_end_does_not_hold_a_stop_up_for_ever(home, start_api):
+    fill(home, 99_999)
+    api = start_api(client_timeout=1, threads=4)
+    pace = threading.Event()
+    with api.connect() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        reader.sendall(b"GET /memory-logs?limit=99999 HTTP/1.1\r\nHost: a\r\n\r\n")
+        reader.recv(100)
+        api.process.send_signal(signal.SIGTERM)
+        # fast enough not to be cut off, and far too slow for the whole answer
+        while reader.recv(16 * 1024):
+            pace.wait(0.1)
+            if api.process.poll() is not None:
+                break
+    assert api.stop() == 1
+    api.expected_exit = 1
+    assert "clients take too long to read their answers: ends with 1 connections open" in api.log()
