@@ -66,3 +66,28 @@ enum mt_err mt_response_settle(struct mt_response *response)
     mt_response_fail(response, MT_ERR_NO_MEMORY);
     return MT_ERR_NO_MEMORY;
 }
+
+void mt_request_set_target(struct mt_request *request, struct mt_slice target)
+{
+    const char *fragment = memchr(target.data, '#', target.length);
+    const char *end = fragment != NULL ? fragment : target.data + target.length;
+    const char *path = target.data;
+    const char *query;
+
+    if (path < end && *path != '/') {
+        const char *colon = memmem(path, (size_t)(end - path), "://", 3);
+
+        if (colon != NULL && (colon - path == 4 || colon - path == 5) &&
+            strncasecmp(path, "https", (size_t)(colon - path)) == 0) {
+            path = colon + 3;
+            while (path < end && *path != '/' && *path != '?')
+                path++;
+        }
+    }
+    query = path == end ? NULL : memchr(path, '?', (size_t)(end - path));
+    request->path = (struct mt_slice){path, (size_t)((query != NULL ? query : end) - path)};
+    request->query = query == NULL ? (struct mt_slice){end, 0}
+                                   : (struct mt_slice){query + 1, (size_t)(end - query - 1)};
+    if (request->path.length == 0)
+        request->path = mt_slice_of("/");
+}

@@ -22,6 +22,12 @@ struct mt_request {
     struct mt_slice query; /* as sent, after the first `?`; length 0 if there is none */
 };
 
+/*
+ * mt_request_set_target: cuts path and query out of a request line's target, up to its fragment. Of
+ * the absolute form (http://host/path) only what follows the host counts.
+ */
+void mt_request_set_target(struct mt_request *request, struct mt_slice target);
+
 /* Owned by whoever fills it; mt_response_fini frees the body. HEAD is the server's business: bodies
  * are always rendered. A body whose buffer failed is not to be sent: mt_response_settle. */
 struct mt_response {

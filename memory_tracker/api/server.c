@@ -4,19 +4,15 @@
 #include <fcntl.h>
 #include <h2o.h>
 #include <h2o/http1.h>
-#include <linux/sockios.h>
-#include <linux/tcp.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "api/client_watch.h"
 #include "api/http.h"
+#include "api/peer.h"
 #include "api/threads.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -99,7 +95,7 @@ struct client {
     bool shut;    /* no more input is taken */
     bool cut;     /* given up */
     bool lingers; /* a struct lingering carries its place in server->connections on */
-    char remote[INET6_ADDRSTRLEN + 10];
+    char remote[MT_PEER_TEXT];
 };
 
 /* A request and its answer; in the request's pool, disposed with the request. */
@@ -298,35 +294,6 @@ static bool submit(struct exchange *exchange, const struct mt_job *job)
     return true;
 }
 
-/*
- * Splits a request's target; of the absolute form (http://host/path) only the path counts, and what
- * follows a `#` never does.
- */
-static void split_target(h2o_iovec_t target, struct mt_request *request)
-{
-    const char *fragment = memchr(target.base, '#', target.len);
-    const char *end = fragment != NULL ? fragment : target.base + target.len;
-    const char *path = target.base;
-    const char *query;
-
-    if (path < end && *path != '/') {
-        const char *colon = memmem(path, (size_t)(end - path), "://", 3);
-
-        if (colon != NULL && (colon - path == 4 || colon - path == 5) &&
-            strncasecmp(path, "https", (size_t)(colon - path)) == 0) {
-            path = colon + 3;
-            while (path < end && *path != '/' && *path != '?')
-                path++;
-        }
-    }
-    query = path == end ? NULL : memchr(path, '?', (size_t)(end - path));
-    request->path = (struct mt_slice){path, (size_t)((query != NULL ? query : end) - path)};
-    request->query = query == NULL ? (struct mt_slice){end, 0}
-                                   : (struct mt_slice){query + 1, (size_t)(end - query - 1)};
-    if (request->path.length == 0)
-        request->path = mt_slice_of("/");
-}
-
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct client *client = client_of(req);
@@ -355,7 +322,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
         request.method = MT_METHOD_GET;
     else if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD")))
         request.method = MT_METHOD_HEAD;
-    split_target(req->path, &request);
+    mt_request_set_target(&request, (struct mt_slice){req->path.base, req->path.len});
     mt_api_answer(&request, &state, &result);
     exchange->response = result.response;
     if (result.kind == MT_ANSWER_JOB) {
@@ -394,13 +361,11 @@ static void linger(struct client *client, h2o_req_t *req)
 {
     struct loop *loop = client->loop;
     struct lingering *lingering;
-    int unread = 0;
     int fd = h2o_socket_get_fd(client->sock);
 
     if (client->cut || client->lingers)
         return;
-    (void)ioctl(fd, FIONREAD, &unread);
-    if (unread == 0 && client->exchange != NULL && req->entity.base == NULL &&
+    if (!mt_peer_has_more(fd) && client->exchange != NULL && req->entity.base == NULL &&
         loop->phase == SERVING)
         return;
     fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -495,22 +460,6 @@ static void on_client_closed(void *data)
     resume_listeners(loop);
 }
 
-static void print_remote(h2o_socket_t *sock, char *text, size_t size)
-{
-    struct sockaddr_storage storage;
-    char host[NI_MAXHOST];
-
-    (void)snprintf(text, size, "unix");
-    if (h2o_socket_getpeername(sock, (struct sockaddr *)&storage) == 0 ||
-        storage.ss_family == AF_UNIX)
-        return;
-    if (getnameinfo((struct sockaddr *)&storage, sizeof storage, host, sizeof host, NULL, 0,
-                    NI_NUMERICHOST) != 0)
-        return;
-    (void)snprintf(text, size, storage.ss_family == AF_INET6 ? "[%s]:%d" : "%s:%d", host,
-                   (int)h2o_socket_getport((struct sockaddr *)&storage));
-}
-
 static void take_client(struct loop *loop, h2o_socket_t *sock)
 {
     const struct mt_server_options *options = loop->server->options;
@@ -518,7 +467,7 @@ static void take_client(struct loop *loop, h2o_socket_t *sock)
 
     *client = (struct client){.loop = loop, .sock = sock, .accepted_ms = mt_clock_monotonic_ms()};
     if (options->access_log != MT_ACCESS_OFF)
-        print_remote(sock, client->remote, sizeof client->remote);
+        mt_peer_print(h2o_socket_get_fd(sock), client->remote);
     h2o_linklist_insert(&loop->clients, &client->link);
     sock->on_close.cb = on_client_closed;
     sock->on_close.data = client;
@@ -579,27 +528,14 @@ static void resume_listeners(struct loop *loop)
             h2o_socket_read_start(loop->listeners[i], on_accept);
 }
 
-/* The bytes that the client's side has taken, or a number that changes with them. */
-static uint64_t bytes_taken(const struct client *client)
-{
-    int fd = h2o_socket_get_fd(client->sock);
-    struct tcp_info info = {0};
-    socklen_t length = sizeof info;
-    int queued = 0;
-
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
-        return info.tcpi_bytes_acked;
-    (void)ioctl(fd, SIOCOUTQ, &queued);
-    return client->sock->bytes_written - (uint64_t)queued;
-}
-
 static struct mt_client_look look_at(const struct client *client)
 {
     struct mt_client_look look = {.state = MT_CLIENT_IDLE, .requests = client->requests};
 
     if (h2o_socket_is_writing(client->sock)) {
         look.state = MT_CLIENT_SENDING;
-        look.progress = bytes_taken(client);
+        look.progress =
+            mt_peer_progress(h2o_socket_get_fd(client->sock), client->sock->bytes_written);
         if (client->exchange != NULL)
             look.answer_bytes = (int64_t)client->exchange->response.body.length;
     } else if (client->exchange != NULL) {
@@ -608,21 +544,6 @@ static struct mt_client_look look_at(const struct client *client)
         look.state = MT_CLIENT_RECEIVING;
     }
     return look;
-}
-
-/*
- * Ends a connection without a look at what it still has to send. TCP_USER_TIMEOUT is no help here:
- * it also ends readers that take their bytes steadily, but with a small receive buffer.
- */
-static void cut(struct client *client)
-{
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    int fd = h2o_socket_get_fd(client->sock);
-
-    mt_log(MT_LOG_DEBUG, "a client is too slow: cut off");
-    client->cut = true;
-    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    (void)shutdown(fd, SHUT_RDWR);
 }
 
 /* Lets the library find the end of input, after whatever has already arrived. */
@@ -636,9 +557,9 @@ static void shut_input(struct client *client)
 static void cancel_if_gone(const struct client *client)
 {
     struct task *task = client->exchange->task;
-    struct pollfd gone = {.fd = h2o_socket_get_fd(client->sock)};
 
-    if (task == NULL || mt_gauge_get(&task->work.cancelled) != 0 || poll(&gone, 1, 0) != 1)
+    if (task == NULL || mt_gauge_get(&task->work.cancelled) != 0 ||
+        !mt_peer_is_gone(h2o_socket_get_fd(client->sock)))
         return;
     mt_log(MT_LOG_DEBUG, "a client did not wait for its answer");
     mt_gauge_set(&task->work.cancelled, 1);
@@ -659,10 +580,13 @@ static void look_at_clients(struct loop *loop, int64_t now_ms)
             cancel_if_gone(client);
         if (client->cut || !mt_client_is_too_slow(&client->watch, &look, now_ms, timeout_ms))
             continue;
-        if (look.state == MT_CLIENT_SENDING || client->shut)
-            cut(client);
-        else
+        if (look.state == MT_CLIENT_SENDING || client->shut) {
+            client->cut = true;
+            mt_log(MT_LOG_DEBUG, "a client is too slow: cut off");
+            mt_peer_cut(h2o_socket_get_fd(client->sock));
+        } else {
             shut_input(client);
+        }
     }
     for (node = loop->lingering.next; node != &loop->lingering; node = next) {
         struct lingering *lingering = H2O_STRUCT_FROM_MEMBER(struct lingering, link, node);

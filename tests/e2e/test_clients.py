@@ -178,7 +178,6 @@ def test_garbage(filled, start_api):
         b"http:///",
         b"://x",
         b"..",
-        b"/memory-logs#fragment",
     ],
 )
 def test_odd_targets_are_answered(filled, start_api, target):

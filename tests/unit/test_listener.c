@@ -120,14 +120,15 @@ static void test_an_address_of_another_machine_is_refused(void **state)
 
 static void test_more_addresses_than_it_holds_are_refused(void **state)
 {
-    char value[32 * (MT_LISTENERS_MAX + 1)] = "127.0.0.1:0";
+    static const char one[] = ",127.0.0.1:0";
+    char value[sizeof one * (MT_LISTENERS_MAX + 1)];
     struct mt_listeners listeners;
     struct mt_error error = {0};
 
     (void)state;
-    for (int i = 0; i < MT_LISTENERS_MAX; i++)
-        (void)strcat(value, ",127.0.0.1:0");
-    assert_int_equal(mt_listeners_open(value, &listeners, &error), MT_ERR_CONFIG);
+    for (size_t i = 0; i <= MT_LISTENERS_MAX; i++)
+        memcpy(value + i * (sizeof one - 1), one, sizeof one);
+    assert_int_equal(mt_listeners_open(value + 1, &listeners, &error), MT_ERR_CONFIG);
     assert_int_equal(listeners.count, 0);
 }
 
