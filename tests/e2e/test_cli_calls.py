@@ -222,6 +222,10 @@ CALLS = [
     ),
     ("import", 2, "", f"error missing argument: FILE{SEE} import --help"),
     ("import a b", 2, "", f"error unexpected argument 'b'{SEE} import --help"),
+    (
+        ["import", "x.csv", "--host", ""], 2, "",
+        f"error --host: bad value '': {HOST}{SEE} import --help",
+    ),
     ("import a -h", 2, "", f"error unknown option -h; options are long, as in --help{SEE} import --help"),
     (
         "config --config /nonexistent/x", 4, "",

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -398,6 +399,31 @@ def test_ctrl_c_between_batches(home):
     assert done.returncode == 0
     assert done.stdout == (
         f"imported {30000 - int(told[1])} records ({told[1]} repeats, 0 conflicts) for 1 hosts\n"
+    )
+
+
+def test_a_disk_that_fills_up(home):
+    """What was acknowledged stays, the line says how far it came, and a repeat completes it."""
+    file = home.path / "in.csv"
+    file.write_text(HEADER + "".join(minutes(20000)))
+
+    def limit():
+        # a write beyond it fails with EFBIG, as a full disk would with ENOSPC
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    done = subprocess.run(
+        [program_path("memory-tracker"), "import", file], env=clean_environment(home.environment),
+        preexec_fn=limit, capture_output=True, text=True, check=False, timeout=60,
+    )
+    assert done.returncode in (1, 3)
+    told = re.search(r": after (\d+) of 20000 records \(the same import again", done.stderr)
+    assert told, done.stderr
+    assert stored(home) == int(told[1]) > 0
+    assert home.run("memory-tracker", "verify").returncode == 0
+    done = home.run("memory-tracker", "import", file)
+    assert done.stdout == (
+        f"imported {20000 - int(told[1])} records ({told[1]} repeats, 0 conflicts) for 1 hosts\n"
     )
 
 
