@@ -131,7 +131,7 @@ void mt_spool_close(struct mt_spool *spool)
 static enum mt_err read_number(struct mt_spool *spool, const char *sql, const char *destination,
                                int64_t *value, struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int result;
     enum mt_err err = mt_sqlite_statement(&spool->file, sql, &statement, error);
 
@@ -150,7 +150,7 @@ static enum mt_err read_number(struct mt_spool *spool, const char *sql, const ch
 static enum mt_err insert(struct mt_spool *spool, const char *destination,
                           const struct mt_record *record, struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_sqlite_statement(&spool->file, put_sql, &statement, error);
 
     if (err != MT_OK)
@@ -186,7 +186,7 @@ enum mt_err mt_spool_put(struct mt_spool *spool, const char *destination,
                          const struct mt_record *record, int64_t limit, struct mt_error *error)
 {
     bool is_full = false;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_record_check(record, error);
 
     if (err == MT_OK)
@@ -252,7 +252,7 @@ static void read_record(sqlite3_stmt *statement, struct mt_record *record)
 static enum mt_err read_batch(struct mt_spool *spool, const char *destination, struct batch *batch,
                               struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int result = SQLITE_DONE;
     enum mt_err err = mt_sqlite_statement(&spool->file, oldest_sql, &statement, error);
 
@@ -276,7 +276,7 @@ static enum mt_err read_batch(struct mt_spool *spool, const char *destination, s
 static enum mt_err remove_row(struct mt_spool *spool, int64_t id, const struct mt_outcome *outcome,
                               struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = MT_OK;
 
     if (outcome->verdict == MT_VERDICT_REJECTED || outcome->verdict == MT_VERDICT_CONFLICT) {

@@ -136,7 +136,7 @@ enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *er
 static enum mt_err ping(struct mt_store *base, struct mt_error *error)
 {
     struct sqlite_store *store = (struct sqlite_store *)base;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int64_t generation;
     bool found;
     enum mt_err err = mt_sqlite_store_look(store, error);

@@ -48,7 +48,7 @@ static enum mt_err find_or_make(struct sqlite_store *store, const char *find_sql
     bool found = false;
 
     for (size_t i = 0; i < 2 && !found; i++) {
-        sqlite3_stmt *statement;
+        sqlite3_stmt *statement = NULL;
         enum mt_err err = mt_sqlite_statement(&store->file, steps[i], &statement, error);
 
         if (err != MT_OK)
@@ -92,7 +92,7 @@ static enum mt_err insert(struct append *append, const struct mt_record *record,
                           bool *inserted, struct mt_error *error)
 {
     struct mt_sqlite *file = &append->store->file;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_sqlite_statement(file, insert_sql, &statement, error);
 
     if (err != MT_OK)
@@ -129,7 +129,7 @@ static enum mt_err settle(struct append *append, const struct mt_record *record,
                           struct mt_outcome *outcome, struct mt_error *error)
 {
     int64_t at = record->timestamp;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     bool inserted = false;
     int result;
     enum mt_err err = mt_sqlite_statement(&append->store->file, occupied_sql, &statement, error);
@@ -196,7 +196,7 @@ static enum mt_err append_all(struct sqlite_store *store, const struct mt_record
                               struct mt_outcome *outcomes, struct mt_error *error)
 {
     struct append append = {.store = store, .on_conflict = on_conflict};
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     /* before the transaction, since preparing it may have to add a column */
     enum mt_err err = mt_sqlite_statement(&store->file, insert_sql, &statement, error);
 

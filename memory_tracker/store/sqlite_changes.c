@@ -52,7 +52,7 @@ static enum mt_err read_token(struct sqlite_store *store, sqlite3_stmt *statemen
 enum mt_err mt_sqlite_token(struct mt_store *base, struct mt_token *token, struct mt_error *error)
 {
     struct sqlite_store *store = (struct sqlite_store *)base;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_sqlite_store_look(store, error);
 
     if (err == MT_OK)
@@ -104,7 +104,7 @@ static enum mt_err read_arrivals(struct arrivals *arrivals, int64_t after, size_
     struct sqlite_store *store = arrivals->store;
     int64_t begun_ms = mt_clock_monotonic_ms();
     struct mt_buf sql;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int result = SQLITE_ROW;
     enum mt_err err;
 
@@ -200,7 +200,7 @@ static enum mt_err read_hosts(struct sqlite_store *store, const char *after, int
     char sql[sizeof hosts_sql + 32];
     bool has_interval = (store->lacking & MT_FIELD_BIT(MT_FIELD_INTERVAL_S)) == 0;
     int64_t begun_ms = mt_clock_monotonic_ms();
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int result = SQLITE_ROW;
     enum mt_err err;
 

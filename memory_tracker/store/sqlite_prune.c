@@ -33,7 +33,7 @@ static int64_t adapt(int64_t size, int64_t took_ms, int64_t least, int64_t most)
 static enum mt_err end_of_slice(struct sqlite_store *store, int64_t before, int64_t records,
                                 int64_t *end, struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int64_t second = 0;
     bool found = false;
     enum mt_err err = mt_sqlite_statement(
@@ -56,7 +56,7 @@ static enum mt_err remove_slice(struct sqlite_store *store, int64_t before, int6
                                 int64_t *removed, struct mt_error *error)
 {
     struct mt_sqlite *file = &store->file;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int64_t end = before;
     enum mt_err err = mt_sqlite_begin(file, error);
 
@@ -89,7 +89,7 @@ static enum mt_err remove_slice(struct sqlite_store *store, int64_t before, int6
 
 static enum mt_err free_pages(struct sqlite_store *store, int64_t *pages, struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     bool found;
     enum mt_err err = mt_sqlite_statement(&store->file, "PRAGMA freelist_count", &statement, error);
 

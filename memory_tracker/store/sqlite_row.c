@@ -30,7 +30,7 @@ static enum mt_err look_up(struct sqlite_store *store, const char *table, const 
                            int64_t id, void *bytes, size_t least, size_t most,
                            struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_sqlite_statement(&store->file, sql, &statement, error);
     int result;
     size_t size;

@@ -97,7 +97,7 @@ static enum mt_err choose_hosts(struct mt_sqlite_scan *scan, bool *none, struct 
     if (query->hosts == NULL)
         return MT_OK;
     for (size_t i = 0; i < query->host_count; i++) {
-        sqlite3_stmt *statement;
+        sqlite3_stmt *statement = NULL;
         int64_t id = 0;
         bool found = false;
         enum mt_err err = mt_sqlite_statement(
@@ -137,7 +137,7 @@ static void choose_span(struct mt_sqlite_scan *scan)
 /* fixes the instant that the answer is of; keeps its lock, so that what follows is of it too */
 static enum mt_err take_snapshot(struct mt_sqlite_scan *scan, struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_sqlite_statement(&scan->store->file, "SELECT max(seq) FROM memory_log",
                                           &statement, error);
     int result;
@@ -161,7 +161,7 @@ static enum mt_err next_second(struct reader *reader, bool oldest_first, int64_t
 {
     struct mt_sqlite_scan *scan = reader->scan;
     struct mt_buf sql;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     enum mt_err err;
 
     mt_buf_init(&sql, 0);
@@ -201,7 +201,7 @@ static enum mt_err read_span(struct reader *reader, int64_t *from, int64_t *to,
     struct mt_sqlite_scan *scan = reader->scan;
     bool oldest_first = scan->query->order == MT_OLDEST_FIRST;
     struct sqlite_rows *rows = &reader->rows;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int result;
     enum mt_err err = mt_sqlite_scan_statement(
         scan, reader->columns, oldest_first ? " ORDER BY timestamp" : " ORDER BY timestamp DESC",
@@ -285,7 +285,8 @@ static enum mt_err emit_second(struct reader *reader, const struct sqlite_row *r
     enum mt_err err = MT_OK;
 
     if (count > reader->sorted_capacity) {
-        const struct sqlite_row **grown = realloc(reader->sorted, count * sizeof(*grown));
+        const struct sqlite_row **grown =
+            realloc(reader->sorted, count * sizeof(const struct sqlite_row *));
 
         if (grown == NULL)
             return out_of_memory(reader->scan, error);
@@ -295,7 +296,7 @@ static enum mt_err emit_second(struct reader *reader, const struct sqlite_row *r
     for (size_t i = 0; i < count; i++)
         reader->sorted[i] = &rows[i];
     if (count > 1)
-        qsort(reader->sorted, count, sizeof(reader->sorted[0]), compare_names);
+        qsort(reader->sorted, count, sizeof(const struct sqlite_row *), compare_names);
     if (reader->oldest.ties > 0 && second == reader->oldest.below - 1)
         from = count - (size_t)(reader->oldest.ties < (int64_t)count ? reader->oldest.ties
                                                                      : (int64_t)count);

@@ -71,7 +71,7 @@ enum mt_err mt_sqlite_skip_prepare(struct mt_sqlite_scan *scan, int64_t records,
 {
     int64_t day_end = ((scan->upper - 1) / DAY_S + 1) * DAY_S;
     int64_t sum = 0;
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int64_t one;
     int result;
     enum mt_err err;
@@ -107,7 +107,7 @@ enum mt_err mt_sqlite_skip_prepare(struct mt_sqlite_scan *scan, int64_t records,
 static enum mt_err count(struct mt_sqlite_scan *scan, int64_t from, int64_t to, int64_t *records,
                          struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     bool found;
     enum mt_err err = mt_sqlite_scan_statement(scan, "count(*)", "", from, to, &statement, error);
 
@@ -118,7 +118,7 @@ static enum mt_err count(struct mt_sqlite_scan *scan, int64_t from, int64_t to, 
 static enum mt_err walk(struct mt_sqlite_scan *scan, int64_t from, int64_t to, int64_t records,
                         struct mt_sqlite_place *place, bool *found, struct mt_error *error)
 {
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = NULL;
     int64_t second = 0;
     int64_t newer = 0;
     enum mt_err err =

@@ -409,7 +409,7 @@ void contract_model_large(void **state)
     uint64_t random = contract_seed() + 1;
     struct contract_list model = {0};
     struct mt_error error = {0};
-    int64_t second = NOW_S - 40 * DAY_S;
+    int64_t second = NOW_S - INT64_C(40) * DAY_S;
     static struct mt_outcome outcomes[1000];
 
     while (second < NOW_S + 2000) {

@@ -36,7 +36,7 @@ int contract_rounds(void)
 {
     const char *text = getenv("MT_CONTRACT_ROUNDS");
 
-    return text == NULL ? 1 : atoi(text);
+    return text == NULL ? 1 : (int)strtol(text, NULL, 10);
 }
 
 struct mt_store *contract_open(const struct contract *contract, bool read_only, int busy_wait_ms)

@@ -46,13 +46,11 @@ static struct mt_record make_record(int host, int64_t timestamp, int64_t minute)
 static enum mt_err fill(struct mt_store *store, int hosts, int64_t minutes, int64_t end,
                         struct mt_error *error)
 {
-    struct mt_record *records = calloc(PER_BATCH, sizeof *records);
-    struct mt_outcome *outcomes = calloc(PER_BATCH, sizeof *outcomes);
+    static struct mt_record records[PER_BATCH];
+    static struct mt_outcome outcomes[PER_BATCH];
     size_t count = 0;
     enum mt_err err = MT_OK;
 
-    if (records == NULL || outcomes == NULL)
-        err = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
     for (int64_t minute = 0; minute < minutes && err == MT_OK; minute++) {
         for (int host = 0; host < hosts && err == MT_OK; host++) {
             records[count++] = make_record(host, end - (minutes - 1 - minute) * 60, minute);
@@ -62,8 +60,6 @@ static enum mt_err fill(struct mt_store *store, int hosts, int64_t minutes, int6
             count = 0;
         }
     }
-    free(records);
-    free(outcomes);
     return err;
 }
 
@@ -80,8 +76,8 @@ int main(int argc, char **argv)
     }
     err = mt_store_open(argv[1], &options, &store, &error);
     if (err == MT_OK)
-        err = fill(store, atoi(argv[2]), atoll(argv[3]),
-                   argc > 4 ? atoll(argv[4]) : INT64_C(1700000040), &error);
+        err = fill(store, (int)strtol(argv[2], NULL, 10), strtoll(argv[3], NULL, 10),
+                   argc > 4 ? strtoll(argv[4], NULL, 10) : INT64_C(1700000040), &error);
     if (err != MT_OK)
         (void)fprintf(stderr, "make_history: %s: %s\n", mt_err_name(err), error.text);
     mt_store_close(store);

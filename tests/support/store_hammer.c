@@ -45,7 +45,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: store_hammer URI HOST FIRST\n");
         return 2;
     }
-    next = atoll(argv[3]);
+    next = strtoll(argv[3], NULL, 10);
     if (mt_store_open(argv[1], &options, &store, &error) != MT_OK)
         return fail("open", &error);
     for (unsigned round = 0;; round++) {
@@ -61,9 +61,9 @@ int main(int argc, char **argv)
         next += (int64_t)count * 60;
         if (round % 8 != 7)
             continue;
-        (void)printf("- %" PRId64 "\n", next - KEPT * 60);
+        (void)printf("- %" PRId64 "\n", next - KEPT * INT64_C(60));
         (void)fflush(stdout);
-        if (mt_store_prune(store, next - KEPT * 60, &pruned, &error) != MT_OK)
+        if (mt_store_prune(store, next - KEPT * INT64_C(60), &pruned, &error) != MT_OK)
             return fail("prune", &error);
         (void)printf("ok\n");
         (void)fflush(stdout);
