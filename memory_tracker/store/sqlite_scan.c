@@ -349,7 +349,7 @@ static enum mt_err cut_slice(struct reader *reader, struct mt_error *error)
 static enum mt_err read_slice(struct mt_sqlite_scan *scan, mt_emit *emit, void *context,
                               struct mt_error *error)
 {
-    struct reader reader = {.scan = scan, .fields = scan->query->fields, .window_s = 3600};
+    struct reader reader = {.scan = scan, .fields = scan->query->fields, .window_s = 60};
     struct mt_buf columns;
     enum mt_err err;
 

@@ -70,6 +70,24 @@ static void check_whole_batches(const struct contract_list *list)
             assert_true(seen[writer][i] == 0 || seen[writer][i] == PER_BATCH);
 }
 
+static void no_finding(void *context, const char *text)
+{
+    (void)context;
+    fail_msg("verify: %s", text);
+}
+
+/* what others write meanwhile is no finding; at worst there is no looking for the moment */
+static void verify_meanwhile(struct mt_store *store, bool deep)
+{
+    struct mt_error error = {0};
+    int64_t findings = -1;
+    enum mt_err err = mt_store_verify(store, deep, no_finding, NULL, &findings, &error);
+
+    if (err != MT_ERR_BUSY)
+        assert_ok(err);
+    assert_int_equal(findings, 0);
+}
+
 static int children_left(pid_t children[WRITERS])
 {
     int left = 0;
@@ -121,6 +139,7 @@ void contract_two_writers_and_readers(void **state)
         assert_ok(
             mt_store_changes(reader, &token, 100, contract_collect, &followed, &reset, &error));
         assert_false(reset);
+        verify_meanwhile(reader, left % 2 == 0);
     } while (left > 0);
     contract_scan(reader, &query, &list);
     assert_int_equal(list.count, WRITERS * BATCHES * PER_BATCH);

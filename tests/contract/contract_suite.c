@@ -773,6 +773,7 @@ static void an_unknown_kind_is_named(void **state)
     assert_int_equal(mt_store_open("carrier-pigeon://loft", &options, &store, &error),
                      MT_ERR_CONFIG);
     assert_non_null(strstr(error.text, "carrier-pigeon://loft"));
+    assert_int_equal(mt_store_open("sqlite:", &options, &store, &error), MT_ERR_CONFIG);
     assert_null(store);
     mt_store_close(NULL);
 }

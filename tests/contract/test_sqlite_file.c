@@ -764,6 +764,60 @@ static void a_restored_copy_resets_places(void **state)
     mt_store_close(store);
 }
 
+static void a_store_without_its_generation_is_corrupt(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mt_store *store;
+    struct mt_token token = {0};
+    struct mt_error error = {0};
+    sqlite3 *db;
+
+    fixture_fill(fixture, 1, 2);
+    db = fixture_raw(fixture->path);
+    fixture_exec(db, "DELETE FROM meta");
+    (void)sqlite3_close(db);
+    store = fixture_open(fixture, true, 0);
+    assert_int_equal(mt_store_token(store, &token, &error), MT_ERR_CORRUPT);
+    assert_int_equal(token.sequence, 0);
+    assert_int_equal(fixture_count(store, &error), 2);
+    mt_store_close(store);
+}
+
+static void a_missing_table_is_told_by_the_engines_words(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mt_store *store;
+    struct mt_error error = {0};
+    sqlite3 *db;
+
+    fixture_fill(fixture, 1, 2);
+    db = fixture_raw(fixture->path);
+    fixture_exec(db, "DROP TABLE host_day");
+    (void)sqlite3_close(db);
+    store = fixture_open(fixture, false, 0);
+    assert_int_equal(fixture_append(store, "a", 1000, &error), MT_ERR_FAILED);
+    assert_non_null(strstr(error.text, "no such table"));
+    assert_non_null(strstr(error.text, "host_day"));
+    assert_int_equal(fixture_count(store, &error), 2);
+    mt_store_close(store);
+}
+
+static void make_directory_on_a_read_only_mount(const struct fixture *fixture)
+{
+    struct fixture below = *fixture;
+
+    assert_int_equal(mount("none", fixture->directory, "tmpfs", MS_RDONLY, NULL), 0);
+    (void)snprintf(below.path, sizeof below.path, "%s/new/memory.db", fixture->directory);
+    (void)snprintf(below.uri, sizeof below.uri, "sqlite:%s", below.path);
+    fixture_fails(&below, false, MT_ERR_READ_ONLY, "cannot make directory");
+    assert_int_equal(umount(fixture->directory), 0);
+}
+
+static void no_directory_is_made_on_a_read_only_mount(void **state)
+{
+    fixture_in_namespace(*state, make_directory_on_a_read_only_mount);
+}
+
 static void pruning_gives_the_space_back(void **state)
 {
     struct fixture *fixture = *state;
@@ -863,6 +917,9 @@ int main(void)
         FIXTURE_TEST(a_replaced_file_is_opened_anew),
         FIXTURE_TEST(nothing_is_acknowledged_into_a_deleted_file),
         FIXTURE_TEST(a_restored_copy_resets_places),
+        FIXTURE_TEST(a_store_without_its_generation_is_corrupt),
+        FIXTURE_TEST(a_missing_table_is_told_by_the_engines_words),
+        FIXTURE_TEST(no_directory_is_made_on_a_read_only_mount),
         FIXTURE_TEST(pruning_gives_the_space_back),
         FIXTURE_TEST(the_cost_of_a_scan_is_what_it_hands_out),
     };
