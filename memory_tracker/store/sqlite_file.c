@@ -157,7 +157,16 @@ static int open_db(struct mt_sqlite *file, int flags)
                            flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 }
 
-/* SQLite falls back to reading in silence when it may not write */
+/*
+ * SQLite falls back to reading in silence when it cannot open for writing, also when the file was
+ * not there yet at its first try and is, made by another process, at its second.
+ */
+static bool was_made_meanwhile(const struct mt_sqlite *file)
+{
+    return sqlite3_db_readonly(file->db, "main") == 1 &&
+           faccessat(AT_FDCWD, file->path, W_OK, AT_EACCESS) == 0;
+}
+
 static enum mt_err check_writable(const struct mt_sqlite *file, struct mt_error *error)
 {
     if (sqlite3_db_readonly(file->db, "main") != 1)
@@ -253,6 +262,8 @@ static enum mt_err open_path(struct mt_sqlite *file, bool may_make, struct mt_er
         if (err == MT_OK)
             result = open_db(file, flags | SQLITE_OPEN_CREATE);
     }
+    if (result == SQLITE_OK && !file->read_only && was_made_meanwhile(file))
+        result = open_db(file, flags);
     if (err == MT_OK && result != SQLITE_OK)
         err = mt_sqlite_fail(file, result, "open", error);
     if (err == MT_OK)

@@ -175,12 +175,12 @@ static void open_and_append(const char *uri, int opener)
 /* the first records of a store may come from several samplers at once */
 void contract_first_openers_at_once(void **state)
 {
-    enum { ROUNDS = 10 };
+    const int rounds = 10 * contract_rounds();
     struct contract *contract = *state;
     struct mt_query query = contract_everything();
     struct contract_list list = {0};
 
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         struct contract fresh = *contract;
         pid_t children[WRITERS];
 

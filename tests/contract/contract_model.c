@@ -373,11 +373,11 @@ static void no_finding(void *context, const char *text)
 
 void contract_model_small(void **state)
 {
-    struct contract *contract = *state;
     uint64_t random = contract_seed();
     struct mt_error error = {0};
 
     for (int round = 0; round < contract_rounds(); round++) {
+        struct contract *contract = *state;
         struct contract_list model = {0};
         struct follower follower = {0};
         int64_t findings = -1;
