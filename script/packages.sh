@@ -10,6 +10,7 @@ build_packages=(
 # to run the tests of a gcc build
 test_packages=(
     clang-format curl libcmocka-dev mandoc python3 python3-pytest shellcheck sqlite3 strace
+    sysstat
 )
 # for single suites
 clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)
