@@ -83,6 +83,7 @@ struct mt_job {
     void (*run)(const struct mt_job *job, struct mt_store *store, const struct mt_error *open_error,
                 struct mt_response *response, struct mt_error *error);
     struct mt_logs_query logs;
+    bool is_large; /* may take long: quick jobs need not wait behind it */
     int64_t now_s; /* the clock when the request came */
     /* 0 and NULL as mt_api_answer leaves them; whoever runs the job may set them */
     int64_t deadline_ms; /* monotonic; see mt_query */

@@ -8,6 +8,7 @@ enum {
     ENTRY_MAX = 128,
     /* more is had by doubling: most who ask for 99,999 have fewer */
     RESERVED_ENTRIES_MAX = 1024,
+    QUICK_ENTRIES_MAX = 1000, /* about a millisecond of a worker's time */
 };
 
 static enum mt_err emit_entry(void *context, const struct mt_record *record, struct mt_error *error)
@@ -79,6 +80,7 @@ void mt_handle_logs(const struct mt_request *request, const struct mt_api_state 
         .run = run_logs,
         .logs = {.limit = parameters.value[MT_PARAMETER_LIMIT],
                  .skip = parameters.value[MT_PARAMETER_SKIP]},
+        .is_large = parameters.value[MT_PARAMETER_LIMIT] > QUICK_ENTRIES_MAX,
         .now_s = state->now_s,
     };
 }

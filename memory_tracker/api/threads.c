@@ -141,16 +141,23 @@ void mt_threads_meet(struct mt_threads *threads)
     (void)pthread_mutex_unlock(&threads->mu);
 }
 
+/* Quick work is taken first, but not so often in a row that large work starves. */
+enum lane { LANE_QUICK, LANE_LARGE, LANE_COUNT };
+enum { QUICK_IN_A_ROW = 16 };
+
 struct mt_pool {
     struct mt_pool_options options;
     pthread_mutex_t mu;
     pthread_cond_t changed;
-    struct mt_work *first, *last; /* guarded by mu */
-    size_t waiting;               /* guarded by mu */
-    bool stopping;                /* guarded by mu */
-    enum mt_err logged_code;      /* guarded by mu: what was last said about the store */
-    int64_t logged_ms;            /* guarded by mu */
-    size_t started;               /* workers; only used by the thread that starts and stops */
+    struct {
+        struct mt_work *first, *last;
+    } lanes[LANE_COUNT];     /* guarded by mu */
+    size_t waiting;          /* guarded by mu: in all lanes */
+    unsigned passed;         /* guarded by mu: quick work taken since large work waits */
+    bool stopping;           /* guarded by mu */
+    enum mt_err logged_code; /* guarded by mu: what was last said about the store */
+    int64_t logged_ms;       /* guarded by mu */
+    size_t started;          /* workers; only used by the thread that starts and stops */
     pthread_t *threads;
     struct mt_gauge openings; /* how often a worker opened the store */
 };
@@ -249,16 +256,31 @@ static void do_work(struct worker *worker, struct mt_work *work)
     work->done(work);
 }
 
+/* with mu held */
+static enum lane choose_lane(struct mt_pool *pool)
+{
+    if (pool->lanes[LANE_LARGE].first == NULL)
+        return LANE_QUICK;
+    if (pool->lanes[LANE_QUICK].first != NULL && pool->passed < QUICK_IN_A_ROW) {
+        pool->passed++;
+        return LANE_QUICK;
+    }
+    pool->passed = 0;
+    return LANE_LARGE;
+}
+
 static struct mt_work *take_work(struct mt_pool *pool)
 {
-    struct mt_work *work;
+    struct mt_work *work = NULL;
 
     (void)pthread_mutex_lock(&pool->mu);
-    while (pool->first == NULL && !pool->stopping)
+    while (pool->waiting == 0 && !pool->stopping)
         (void)pthread_cond_wait(&pool->changed, &pool->mu);
-    work = pool->first;
-    if (work != NULL) {
-        pool->first = work->next;
+    if (pool->waiting > 0) {
+        enum lane lane = choose_lane(pool);
+
+        work = pool->lanes[lane].first;
+        pool->lanes[lane].first = work->next;
         pool->waiting--;
     }
     (void)pthread_mutex_unlock(&pool->mu);
@@ -307,17 +329,18 @@ enum mt_err mt_pool_start(const struct mt_pool_options *options, struct mt_pool 
 
 bool mt_pool_submit(struct mt_pool *pool, struct mt_work *work)
 {
+    enum lane lane = work->job.is_large ? LANE_LARGE : LANE_QUICK;
     bool room;
 
     work->next = NULL;
     (void)pthread_mutex_lock(&pool->mu);
     room = pool->waiting < pool->options.queue_limit;
     if (room) {
-        if (pool->first == NULL)
-            pool->first = work;
+        if (pool->lanes[lane].first == NULL)
+            pool->lanes[lane].first = work;
         else
-            pool->last->next = work;
-        pool->last = work;
+            pool->lanes[lane].last->next = work;
+        pool->lanes[lane].last = work;
         pool->waiting++;
         (void)pthread_cond_signal(&pool->changed);
     }

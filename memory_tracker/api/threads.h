@@ -71,7 +71,8 @@ enum mt_err mt_pool_start(const struct mt_pool_options *options, struct mt_pool 
                           struct mt_error *error);
 
 /*
- * mt_pool_submit: queues work, which must live until its done was called. False, and done is not
+ * mt_pool_submit: queues work, which must live until its done was called. Quick work passes large
+ * work (is_large of its job), which still gets its turn. False, and done is not
  * called, if the queue is full. A cancelled job and one whose deadline passed in the queue are done
  * without having run.
  */

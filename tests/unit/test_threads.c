@@ -47,6 +47,7 @@ struct errand {
     struct mt_gauge runs;
     struct mt_gauge store_number; /* of the handle it ran with; 0: none */
     enum mt_err fail_with;        /* what run reports */
+    int64_t order;                /* the how manieth it was to run */
 };
 
 static struct errand *errand_of(const struct mt_job *job)
@@ -161,6 +162,49 @@ static void test_a_full_queue_refuses(void **state)
     mt_pool_stop(pool);
     assert_int_equal(mt_gauge_get(&opened), 1);
     assert_int_equal(mt_gauge_get(&closed), 1);
+}
+
+static int64_t run_number;
+
+static void run_and_note(const struct mt_job *job, struct mt_store *store,
+                         const struct mt_error *open_error, struct mt_response *response,
+                         struct mt_error *error)
+{
+    /* one worker: no two run at once */
+    errand_of(job)->order = ++run_number;
+    run(job, store, open_error, response, error);
+}
+
+static void test_quick_work_passes_large_work_which_still_gets_its_turn(void **state)
+{
+    enum { COUNT = 40, LARGE = 2 };
+    struct mt_pool *pool = start(1, COUNT, 1000);
+    struct errand errands[COUNT];
+
+    (void)state;
+    run_number = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        errand_init(&errands[i]);
+        errands[i].work.job.run = run_and_note;
+        /* the first keeps the only worker busy until all are queued */
+        errands[i].work.job.is_large = i >= 1 && i <= LARGE;
+    }
+    errands[0].may_go = false;
+    assert_true(mt_pool_submit(pool, &errands[0].work));
+    while (mt_gauge_get(&errands[0].runs) == 0)
+        (void)sched_yield();
+    for (size_t i = 1; i < COUNT; i++)
+        assert_true(mt_pool_submit(pool, &errands[i].work));
+    let_go(&errands[0]);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(finish(&errands[i]), 200);
+    mt_pool_stop(pool);
+    assert_true(errands[LARGE + 1].order < errands[1].order);
+    assert_true(errands[1].order < errands[COUNT - 1].order);
+    assert_true(errands[1].order < errands[2].order);
+    assert_true(errands[2].order < errands[COUNT - 1].order);
+    for (size_t i = LARGE + 2; i < COUNT; i++)
+        assert_true(errands[i - 1].order < errands[i].order);
 }
 
 static void test_what_is_cancelled_or_late_in_the_queue_does_not_run(void **state)
@@ -319,6 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_full_queue_refuses),
+        cmocka_unit_test(test_quick_work_passes_large_work_which_still_gets_its_turn),
         cmocka_unit_test(test_what_is_cancelled_or_late_in_the_queue_does_not_run),
         cmocka_unit_test(test_a_running_job_can_ask_whether_it_is_cancelled),
         cmocka_unit_test(test_a_handle_that_failed_is_opened_anew),
