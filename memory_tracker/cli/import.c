@@ -138,7 +138,7 @@ static enum mt_err check(struct import *import, struct mt_error *error)
                             "imported",
                             import->name, import->bad, SHOWN_MOST);
     return mt_error_set(error, MT_ERR_BAD_DATA, "%s: %" PRId64 " bad line%s; nothing was imported",
-                        import->name, import->bad, import->bad == 1 ? "" : "s");
+                        import->name, import->bad, mt_plural(import->bad));
 }
 
 static void note_outcomes(struct import *import)
@@ -231,9 +231,11 @@ static enum mt_err put_summary(const struct import *import, struct mt_error *err
     enum mt_err result = mt_output_open(&out, NULL, error);
 
     mt_buf_printf(&out.text,
-                  "imported %" PRId64 " records (%" PRId64 " repeats, %" PRId64
-                  " conflicts) for %zu hosts\n",
-                  import->stored, import->repeats, import->conflicts, import->host_count);
+                  "imported %" PRId64 " record%s (%" PRId64 " repeat%s, %" PRId64
+                  " conflict%s) for %zu host%s\n",
+                  import->stored, mt_plural(import->stored), import->repeats,
+                  mt_plural(import->repeats), import->conflicts, mt_plural(import->conflicts),
+                  import->host_count, mt_plural((int64_t)import->host_count));
     if (result == MT_OK)
         result = mt_output_commit(&out, error);
     mt_output_close(&out);
@@ -262,11 +264,10 @@ static enum mt_err run_both(struct import *import, const char *uri, struct mt_er
     }
     result = put_summary(import, error);
     if (result == MT_OK && import->conflicts > 0)
-        result =
-            mt_error_set(error, MT_ERR_BAD_DATA,
-                         "%s: %" PRId64 " records differ from what is stored for the same host "
-                         "and second, and were left out",
-                         import->name, import->conflicts);
+        result = mt_error_set(error, MT_ERR_BAD_DATA,
+                              "%s: %" PRId64 " record%s left out, since another is stored for the "
+                              "same host and second",
+                              import->name, import->conflicts, mt_plural(import->conflicts));
     return result;
 }
 

@@ -66,6 +66,11 @@ enum mt_err mt_take_instant(const char *option, const char *text, int64_t *unix_
                         option, text);
 }
 
+const char *mt_plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 enum mt_err mt_check_host(const char *text, struct mt_error *error)
 {
     if (text == NULL ||

@@ -52,6 +52,9 @@ enum mt_err mt_take_count(const char *option, const char *text, int64_t least, c
 enum mt_err mt_take_instant(const char *option, const char *text, int64_t *unix_s,
                             struct mt_error *error);
 
+/* mt_plural: what follows a noun that was counted: "s", or "" after one; static. */
+const char *mt_plural(int64_t count);
+
 /* mt_check_host: USAGE unless text is NULL or a proper host name. */
 enum mt_err mt_check_host(const char *text, struct mt_error *error);
 

@@ -77,11 +77,6 @@ static void put_fault(void *context, const char *text)
     report->faults++;
 }
 
-static const char *plural(int64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
 /* A line of a host's findings; says nothing where there is nothing. */
 static void put_finding(struct mt_buf *out, const struct mt_finding *finding, const char *kind,
                         const char *one, const char *many)
@@ -109,7 +104,7 @@ static void put_host_text(struct mt_buf *out, const char *host, const struct mt_
         mt_buf_printf(out, "%s: 0 records\n", host);
     else
         mt_buf_printf(out, "%s: %" PRId64 " record%s from %s to %s\n", host, audit->records,
-                      plural(audit->records), first, last);
+                      mt_plural(audit->records), first, last);
     put_finding(out, &audit->order, "problem", "record is out of order",
                 "records are out of order");
     put_finding(out, &audit->interleaved, "problem",
@@ -125,8 +120,8 @@ static void put_host_text(struct mt_buf *out, const char *host, const struct mt_
         mt_buf_printf(out,
                       "  warning: %" PRId64 " gap%s, %" PRId64
                       " record%s (%s) missing; the longest is %s from %s\n",
-                      audit->gaps.count, plural(audit->gaps.count), audit->missing,
-                      plural(audit->missing), missing, longest, first);
+                      audit->gaps.count, mt_plural(audit->gaps.count), audit->missing,
+                      mt_plural(audit->missing), missing, longest, first);
     }
     put_finding(out, &audit->close, "warning", "record less than half an interval after another",
                 "records less than half an interval after others");
@@ -134,7 +129,7 @@ static void put_host_text(struct mt_buf *out, const char *host, const struct mt_
                 "times the clock was set back within a boot");
     if (audit->future > 0)
         mt_buf_printf(out, "  warning: %" PRId64 " record%s dated in the future\n", audit->future,
-                      plural(audit->future));
+                      mt_plural(audit->future));
 }
 
 static void put_host_json(struct mt_buf *out, const char *host, const struct mt_audit *audit,
@@ -249,9 +244,9 @@ static enum mt_err verify(struct report *report, struct mt_store *store, const c
     else
         mt_buf_printf(
             out, "%zu host%s, %" PRId64 " record%s: %" PRId64 " problem%s, %" PRId64 " warning%s\n",
-            report->hosts.count, plural((int64_t)report->hosts.count), report->records,
-            plural(report->records), report->problems, plural(report->problems), report->warnings,
-            plural(report->warnings));
+            report->hosts.count, mt_plural((int64_t)report->hosts.count), report->records,
+            mt_plural(report->records), report->problems, mt_plural(report->problems),
+            report->warnings, mt_plural(report->warnings));
     return MT_OK;
 }
 
@@ -275,7 +270,7 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
     if ((result == MT_OK || (result == MT_ERR_IO && error->sys_errno == EPIPE)) &&
         report.problems > 0)
         result = mt_error_set(error, MT_ERR_FAILED, "%" PRId64 " problem%s found", report.problems,
-                              plural(report.problems));
+                              mt_plural(report.problems));
     mt_store_close(store);
     mt_output_close(&report.out);
     free(report.hosts.name);

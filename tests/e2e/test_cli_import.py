@@ -45,7 +45,7 @@ def assert_nothing_stored(home):
 def test_the_summary_form(home):
     _, done = import_file(home, HEADER + "".join(minutes(1000)), "--host", "web-1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "imported 1000 records (0 repeats, 0 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 1000 records (0 repeats, 0 conflicts) for 1 host\n"
     records = home.records()
     assert len(records) == 1000
     assert {record["host"] for record in records} == {"web-1"}
@@ -92,10 +92,10 @@ def test_a_repeat_changes_nothing(home):
     import_file(home, text)
     before = home.records()
     _, done = import_file(home, text)
-    assert done.stdout == "imported 0 records (300 repeats, 0 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 0 records (300 repeats, 0 conflicts) for 1 host\n"
     assert done.returncode == 0
     _, done = import_file(home, HEADER + "".join(minutes(310)))
-    assert done.stdout == "imported 10 records (300 repeats, 0 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 10 records (300 repeats, 0 conflicts) for 1 host\n"
     assert home.records()[:300] == before
 
 
@@ -107,14 +107,14 @@ def test_conflicts_are_left_out_and_told(home):
         other[i] = f"{START + 60 * i},8192,1,8191\n"
     file, done = import_file(home, HEADER + "".join(other))
     assert done.returncode == 1
-    assert done.stdout == "imported 1 records (13 repeats, 7 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 1 record (13 repeats, 7 conflicts) for 1 host\n"
     lines = log_lines(done)
     assert len(lines) == 5 + 1
     for i in range(5):
         level, text = lines[i]
         assert level == "warning"
         assert text.startswith(f"{file}:{i + 2}: left out: ")
-    assert "7 records differ" in lines[5][1]
+    assert "7 records left out" in lines[5][1]
     assert home.records()[:20] == before
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_contradicts_itself(home):
     text = HEADER + "60,8,4,4\n60,8,5,3\n60,8,4,4\n"
     file, done = import_file(home, text)
     assert done.returncode == 1
-    assert done.stdout == "imported 1 records (1 repeats, 1 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 1 record (1 repeat, 1 conflict) for 1 host\n"
     assert log_lines(done)[0][1].startswith(f"{file}:3: left out: ")
     assert [record["mem_available"] for record in home.records()] == [4096]
 
@@ -226,7 +226,7 @@ def test_an_unreadable_file(home):
 def test_standard_input_and_other_pipes(home):
     text = HEADER + "".join(minutes(5000))
     done = home.run("memory-tracker", "import", "-", "--host", "a", stdin=text)
-    assert done.stdout == "imported 5000 records (0 repeats, 0 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 5000 records (0 repeats, 0 conflicts) for 1 host\n"
     done = home.run("memory-tracker", "import", "-", "--host", "b", stdin=HEADER + "60,8,4\n")
     assert done.returncode == 1
     assert "bad data: standard input:2: 3 cells" in done.stderr
@@ -261,10 +261,10 @@ def test_an_sqlite_file_of_the_original(home):
     before = old.read_bytes()
     done = home.run("memory-tracker", "import", old, "--host", "a")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "imported 1000 records (0 repeats, 0 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 1000 records (0 repeats, 0 conflicts) for 1 host\n"
     # the same history as CSV is a repeat of it
     _, done = import_file(home, HEADER + "".join(minutes(1000)), "--host", "a")
-    assert done.stdout == "imported 0 records (1000 repeats, 0 conflicts) for 1 hosts\n"
+    assert done.stdout == "imported 0 records (1000 repeats, 0 conflicts) for 1 host\n"
     assert old.read_bytes() == before
     assert sorted(p.name for p in home.path.iterdir() if p.name.startswith("old")) == ["old.db"]
 
@@ -365,7 +365,7 @@ def test_a_terminal_gets_a_progress_bar(home):
         out = process.communicate(timeout=60)[0]
     os.close(controller)
     assert process.returncode == 0
-    assert out == "imported 20000 records (0 repeats, 0 conflicts) for 1 hosts\n"
+    assert out == "imported 20000 records (0 repeats, 0 conflicts) for 1 host\n"
     drawn = re.findall(
         r"\r(checking|importing) +(\d+)% \[([#.]{20})\] (\d+) records, \d+/s, ETA \d+:\d\d\x1b\[K",
         text,
@@ -398,7 +398,7 @@ def test_ctrl_c_between_batches(home):
     done = home.run("memory-tracker", "import", file)
     assert done.returncode == 0
     assert done.stdout == (
-        f"imported {30000 - int(told[1])} records ({told[1]} repeats, 0 conflicts) for 1 hosts\n"
+        f"imported {30000 - int(told[1])} records ({told[1]} repeats, 0 conflicts) for 1 host\n"
     )
 
 
@@ -423,7 +423,7 @@ def test_a_disk_that_fills_up(home):
     assert home.run("memory-tracker", "verify").returncode == 0
     done = home.run("memory-tracker", "import", file)
     assert done.stdout == (
-        f"imported {20000 - int(told[1])} records ({told[1]} repeats, 0 conflicts) for 1 hosts\n"
+        f"imported {20000 - int(told[1])} records ({told[1]} repeats, 0 conflicts) for 1 host\n"
     )
 
 
