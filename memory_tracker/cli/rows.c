@@ -19,16 +19,15 @@ struct mt_rows {
     bool has_header;    /* it is handed out */
 };
 
+/* Damage is of the file, not of a row: another row is not tried. */
 static enum mt_err fail(sqlite3 *db, const char *path, struct mt_error *error)
 {
     int code = sqlite3_errcode(db);
-    enum mt_err result = code == SQLITE_BUSY || code == SQLITE_LOCKED      ? MT_ERR_BUSY
-                         : code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? MT_ERR_BAD_DATA
-                                                                           : MT_ERR_IO;
-    const char *remedy = result == MT_ERR_BUSY       ? "; try again when its writer is done"
-                         : result == MT_ERR_BAD_DATA ? "; the file is damaged, sqlite3 FILE "
-                                                       ".dump may save what is left"
-                                                     : "";
+    enum mt_err result = code == SQLITE_BUSY || code == SQLITE_LOCKED ? MT_ERR_BUSY : MT_ERR_IO;
+    const char *remedy = result == MT_ERR_BUSY ? "; try again when its writer is done"
+                         : code == SQLITE_CORRUPT || code == SQLITE_NOTADB
+                             ? "; the file is damaged, sqlite3 FILE .dump may save what is left"
+                             : "";
 
     return mt_error_set(error, result, "cannot read %s: %s%s", path, sqlite3_errmsg(db), remedy);
 }

@@ -10,7 +10,8 @@
 
 struct mt_rows; /* from mt_rows_open, closed by mt_rows_close */
 
-/* mt_rows_open: *count gets the number of rows. BAD_DATA, CORRUPT, BUSY, IO as the text says. */
+/* mt_rows_open: *count gets the number of rows. BAD_DATA: no such table; BUSY; IO, also for damage.
+ */
 enum mt_err mt_rows_open(const char *path, struct mt_rows **rows, int64_t *count,
                          struct mt_error *error);
 void mt_rows_close(struct mt_rows *rows); /* accepts NULL */

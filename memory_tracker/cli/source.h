@@ -15,8 +15,8 @@ struct mt_source; /* from mt_source_open, closed by mt_source_close */
 enum { MT_SOURCE_LINE_MAX = 64 * 1024 };
 
 /*
- * mt_source_open: opens path, "-" being standard input. IO: missing, unreadable, a directory;
- * BAD_DATA: an SQLite file without that table, or a damaged one. CANCELLED: see interrupt.h.
+ * mt_source_open: opens path, "-" being standard input. IO: missing, unreadable, a directory, a
+ * damaged SQLite file; BAD_DATA: an SQLite file without that table. CANCELLED: see interrupt.h.
  */
 enum mt_err mt_source_open(const char *path, struct mt_source **source, struct mt_error *error);
 void mt_source_close(struct mt_source *source); /* accepts NULL */
@@ -24,7 +24,7 @@ void mt_source_close(struct mt_source *source); /* accepts NULL */
 /*
  * mt_source_next: the next line that is not empty, without its line end, borrowed until the next
  * call; line->data is NULL at the end. BAD_DATA for a line that is too long: it is skipped and
- * reading may go on. IO and CORRUPT end the reading.
+ * reading may go on. IO, also for damage, ends the reading.
  */
 enum mt_err mt_source_next(struct mt_source *source, struct mt_slice *line, struct mt_error *error);
 

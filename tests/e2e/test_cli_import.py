@@ -320,6 +320,23 @@ def test_sqlite_files_that_are_of_no_use(home):
         assert_nothing_stored(home)
 
 
+@pytest.mark.parametrize("page", [3, 10])
+def test_a_damaged_sqlite_file_is_one_error(home, page):
+    """Damage that counting the rows does not meet ends the first reading; it is no bad row."""
+    damaged = home.path / "damaged.db"
+    old_database(damaged, [(START + 60 * i, 8192, 4000, 4192) for i in range(5000)])
+    content = bytearray(damaged.read_bytes())
+    cells = (page - 1) * 4096 + 8
+    assert content[cells - 8] == 13, "not a leaf of the table"
+    content[cells : cells + 52] = b"\xff" * 52
+    damaged.write_bytes(content)
+    done = home.run("memory-tracker", "import", damaged)
+    assert done.returncode == 1
+    (line,) = log_lines(done)
+    assert "the file is damaged" in line[1] and "row" not in line[1]
+    assert_nothing_stored(home)
+
+
 def test_an_sqlite_file_through_a_pipe(home):
     old = home.path / "old.db"
     old_database(old, [(60, 8, 4, 4)])
