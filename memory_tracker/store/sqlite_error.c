@@ -44,8 +44,7 @@ static const struct row rows[] = {
     {SQLITE_NOTADB, 0, MT_ERR_NOT_DATABASE,
      "is not an SQLite database; it was left as it is; name another file"},
     {SQLITE_CORRUPT, 0, MT_ERR_CORRUPT,
-     "is damaged; see how far with memory-tracker verify, then restore a backup or save what "
-     "memory-tracker export still reads"},
+     "is damaged; restore a backup, or save what memory-tracker export still reads"},
     {SQLITE_IOERR_CORRUPTFS, 0, MT_ERR_CORRUPT,
      "the file system is damaged; check it, then restore a backup"},
     {SQLITE_IOERR_NOMEM, 0, MT_ERR_NO_MEMORY, "out of memory"},

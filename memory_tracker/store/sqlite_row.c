@@ -20,8 +20,8 @@ static enum mt_err dangling(const struct sqlite_store *store, const char *table,
                             struct mt_error *error)
 {
     return mt_error_set(error, MT_ERR_CORRUPT,
-                        "store %s: a record names row %lld of table %s, which does not exist; see "
-                        "what else is wrong with memory-tracker verify, then restore a backup",
+                        "store %s: a record names row %lld of table %s, which does not exist; "
+                        "restore a backup, or save what memory-tracker export still reads",
                         store->file.path, (long long)id, table);
 }
 

@@ -28,6 +28,8 @@ static enum mt_err ignore_record(void *context, const struct mt_record *record,
 
 static void expect_finding(void *context, const char *text)
 {
+    /* who reads this runs it just now */
+    assert_null(strstr(text, "memory-tracker verify"));
     if (strstr(text, *(const char **)context) != NULL)
         *(const char **)context = "\x01 found already";
 }
@@ -66,7 +68,7 @@ static void a_corrupt_page_is_told_and_found(void **state)
     store = fixture_open(fixture, false, 0);
     assert_int_equal(fixture_count(store, &error), -1);
     assert_int_equal(error.code, MT_ERR_CORRUPT);
-    assert_non_null(strstr(error.text, "memory-tracker verify"));
+    assert_non_null(strstr(error.text, "restore a backup"));
     assert_non_null(strstr(error.text, "memory-tracker export"));
     /* the newest records lie on other pages: sampling goes on */
     assert_int_equal(fixture_append(store, "a", 999960, &error), MT_OK);
