@@ -33,15 +33,15 @@ def crontab():
 
 
 class Run:
-    def __init__(self, home, *arguments):
+    def __init__(self, home, *arguments, under=(), **settings):
         self.data = home.path / "var"
         self.out_path = home.path / "run.out"
         with self.out_path.open("wb") as out:
             self.process = subprocess.Popen(
-                [ROOT / "script/run", "--bin", program_path("memory-api").parent,
+                [*under, ROOT / "script/run", "--bin", program_path("memory-api").parent,
                  "--data", self.data, *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=clean_environment(), start_new_session=True,
+                env=clean_environment(settings), start_new_session=True,
             )
 
     def output(self):
@@ -75,8 +75,8 @@ class Run:
 def start_run(home):
     started = []
 
-    def start(*arguments):
-        started.append(Run(home, *arguments))
+    def start(*arguments, **how):
+        started.append(Run(home, *arguments, **how))
         return started[-1]
 
     yield start
@@ -101,6 +101,21 @@ def test_samples_at_once_and_by_cron_until_ctrl_c(start_run):
     more = wait_until(lambda: records(url)[1:], 100, "cron's first record")
     assert more[0]["timestamp"] > first[0]["timestamp"]
     assert more[0]["total"] == first[0]["total"]
+    assert run.end(signal.SIGINT) == 0, run.output()
+    run.assert_nothing_left()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up the right to mount")
+def test_settings_reach_the_users_crontab(start_run):
+    """Without the right to mount, the line that cron runs stands in the user's crontab."""
+    run = start_run(
+        "--port", "0", under=("setpriv", "--bounding-set=-sys_admin"),
+        MEMORY_TRACKER_HOST="web-1", MEMORY_TRACKER_LOG_LEVEL="debug",
+    )
+    run.wait_ready()
+    (line,) = [line for line in crontab() if str(run.data) in line]
+    for setting in ("HOST='web-1'", "LOG_LEVEL='debug'", f"STORE='sqlite:{run.data}/memory.db'"):
+        assert f" MEMORY_TRACKER_{setting} " in line
     assert run.end(signal.SIGINT) == 0, run.output()
     run.assert_nothing_left()
 
