@@ -32,7 +32,6 @@ enum {
 };
 
 struct import {
-    const char *name; /* as typed; borrowed */
     const char *default_host;
     struct mt_source *source;
     struct mt_store *store;
@@ -136,9 +135,9 @@ static enum mt_err check(struct import *import, struct mt_error *error)
         return mt_error_set(error, MT_ERR_BAD_DATA,
                             "%s: %" PRId64 " bad lines, the first %d are shown; nothing was "
                             "imported",
-                            import->name, import->bad, SHOWN_MOST);
+                            mt_source_name(import->source), import->bad, SHOWN_MOST);
     return mt_error_set(error, MT_ERR_BAD_DATA, "%s: %" PRId64 " bad line%s; nothing was imported",
-                        import->name, import->bad, mt_plural(import->bad));
+                        mt_source_name(import->source), import->bad, mt_plural(import->bad));
 }
 
 static void note_outcomes(struct import *import)
@@ -242,10 +241,11 @@ static enum mt_err put_summary(const struct import *import, struct mt_error *err
     return result;
 }
 
-static enum mt_err run_both(struct import *import, const char *uri, struct mt_error *error)
+static enum mt_err run_both(struct import *import, const char *path, const char *uri,
+                            struct mt_error *error)
 {
     struct mt_store_options writing = {.busy_wait_ms = WRITE_WAIT_MS};
-    enum mt_err result = mt_source_open(import->name, &import->source, error);
+    enum mt_err result = mt_source_open(path, &import->source, error);
 
     if (result == MT_OK)
         result = check(import, error);
@@ -267,7 +267,8 @@ static enum mt_err run_both(struct import *import, const char *uri, struct mt_er
         result = mt_error_set(error, MT_ERR_BAD_DATA,
                               "%s: %" PRId64 " record%s left out, since another is stored for the "
                               "same host and second",
-                              import->name, import->conflicts, mt_plural(import->conflicts));
+                              mt_source_name(import->source), import->conflicts,
+                              mt_plural(import->conflicts));
     return result;
 }
 
@@ -282,12 +283,12 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
     import = calloc(1, sizeof *import);
     if (import == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
-    import->name = arguments->operand[0];
     import->default_host = arguments->option[HOST] != NULL
                                ? arguments->option[HOST]
                                : mt_config_string(config, MT_SETTING_HOST);
     mt_interrupt_catch();
-    result = run_both(import, mt_config_string(config, MT_SETTING_STORE), error);
+    result =
+        run_both(import, arguments->operand[0], mt_config_string(config, MT_SETTING_STORE), error);
     mt_store_close(import->store);
     mt_source_close(import->source);
     tdestroy(import->hosts, free);

@@ -192,7 +192,7 @@ static enum mt_err next_piece(struct mt_source *source, struct mt_slice *line,
 
         if (newline != NULL || source->at_end) {
             source->begin += length;
-            source->number += length > 0;
+            source->number += length > 0 || is_too_long;
             if (is_too_long || length > MT_SOURCE_LINE_MAX)
                 return mt_error_set(error, MT_ERR_BAD_DATA,
                                     "a line of more than %d bytes is no record",
@@ -244,6 +244,11 @@ void mt_source_rewind(struct mt_source *source)
     source->at_end = false;
     if (source->rows != NULL)
         mt_rows_rewind(source->rows);
+}
+
+const char *mt_source_name(const struct mt_source *source)
+{
+    return source->name;
 }
 
 int64_t mt_source_number(const struct mt_source *source)

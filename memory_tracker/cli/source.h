@@ -31,6 +31,9 @@ enum mt_err mt_source_next(struct mt_source *source, struct mt_slice *line, stru
 /* mt_source_rewind: back to the header. */
 void mt_source_rewind(struct mt_source *source);
 
+/* mt_source_name: the path, or "standard input"; the source's. */
+const char *mt_source_name(const struct mt_source *source);
+
 /* mt_source_number: where the last line stood: its number from 1, or the row's id. */
 int64_t mt_source_number(const struct mt_source *source);
 

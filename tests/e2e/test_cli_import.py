@@ -337,6 +337,17 @@ def test_a_damaged_sqlite_file_is_one_error(home, page):
     assert_nothing_stored(home)
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_line_that_is_too_long_has_its_number(home, end):
+    text = HEADER + "60,8,4,4\n" + "9" * 70000 + end
+    done = home.run("memory-tracker", "import", "-", stdin=text)
+    assert done.returncode == 1
+    (long, summary) = log_lines(done)
+    assert long[1].startswith("bad data: standard input:3: a line of more than ")
+    assert summary[1] == "bad data: standard input: 1 bad line; nothing was imported"
+    assert_nothing_stored(home)
+
+
 def test_an_sqlite_file_through_a_pipe(home):
     old = home.path / "old.db"
     old_database(old, [(60, 8, 4, 4)])
