@@ -8,7 +8,6 @@
 #include "base/utc.h"
 #include "cli/audit.h"
 #include "cli/duration.h"
-#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/subcommand.h"
 
@@ -173,11 +172,8 @@ static enum mt_err audit_record(void *context, const struct mt_record *record,
 static enum mt_err audit_host(struct report *report, struct mt_store *store, const char *host,
                               int64_t now_s, struct mt_error *error)
 {
-    struct mt_query query = {.hosts = &host,
-                             .host_count = 1,
-                             .to = MT_TIMESTAMP_MAX + 1,
-                             .now_s = now_s,
-                             .cancelled = mt_interrupt_seen};
+    struct mt_query query = {
+        .hosts = &host, .host_count = 1, .to = MT_TIMESTAMP_MAX + 1, .now_s = now_s};
     enum mt_err result;
 
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++)
@@ -257,7 +253,6 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
     struct mt_store *store = NULL;
     enum mt_err result;
 
-    mt_interrupt_catch();
     result = mt_output_open(&report.out, NULL, error);
     if (result == MT_OK)
         result = mt_open_reader(config, &store, error);

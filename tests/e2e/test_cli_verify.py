@@ -3,6 +3,12 @@
 import json
 import os
 import re
+import signal
+import sqlite3
+import subprocess
+
+import pytest
+from support import clean_environment, program_path, scaled, wait_until
 
 NOW = 1798707600  # 2026-12-31T09:00:00Z
 START = NOW - 86400
@@ -40,6 +46,30 @@ def test_gaps_are_warnings(home):
         }
     ]
     assert (found["faults"], found["problems"], found["warnings"]) == ([], 0, 1)
+
+
+def has_open(process, path):
+    """True once the process has that file open."""
+    descriptors = f"/proc/{process.pid}/fd"
+    return any(os.path.realpath(f"{descriptors}/{name}") == str(path.resolve())
+               for name in os.listdir(descriptors))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_at_once_when_interrupted(home, number):
+    """Here while it waits for a lock; there is nothing that it would have to put in order."""
+    home.import_csv(HEADER + line("a", 0))
+    db = sqlite3.connect(home.db, isolation_level=None)
+    db.execute("BEGIN EXCLUSIVE")
+    with subprocess.Popen(
+        [program_path("memory-tracker"), "verify", "--deep"],
+        env=clean_environment(home.environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:
+        wait_until(lambda: has_open(process, home.db), what="verify to open the store")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=scaled(60))
+    db.close()
+    assert (process.returncode, out, err) == (-number, b"", b"")
 
 
 def test_two_machines_with_one_name_are_a_problem(home):
