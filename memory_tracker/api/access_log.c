@@ -61,3 +61,19 @@ void mt_access_print(struct mt_buf *out, const struct mt_access *access,
     mt_buf_printf(out, "%s\" %d %lld %lldms\n", end, access->status, (long long)access->bytes,
                   (long long)access->duration_ms);
 }
+
+void mt_access_write(const struct mt_access *access, enum mt_access_format format, int64_t *lost)
+{
+    struct mt_buf line;
+
+    mt_buf_init(&line, 0);
+    mt_access_print(&line, access, format);
+    if (line.failed || !mt_log_line(line.data, line.length)) {
+        ++*lost;
+    } else if (*lost > 0) {
+        mt_log(MT_LOG_WARNING, "%lld lines of the access log are lost: nobody took them in time",
+               (long long)*lost);
+        *lost = 0;
+    }
+    mt_buf_fini(&line);
+}

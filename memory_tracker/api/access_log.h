@@ -1,4 +1,4 @@
-/* The access log: one line per request, as text or JSON. Pure; writing it out is the caller's. */
+/* The access log: one line per request, as text or JSON. */
 #ifndef MT_API_ACCESS_LOG_H
 #define MT_API_ACCESS_LOG_H
 
@@ -28,5 +28,11 @@ struct mt_access {
  */
 void mt_access_print(struct mt_buf *out, const struct mt_access *access,
                      enum mt_access_format format);
+
+/*
+ * mt_access_write: writes the line to where log lines go. *lost counts lines that could not be
+ * written; the next one that can is followed by a warning with their number, and *lost is 0 again.
+ */
+void mt_access_write(const struct mt_access *access, enum mt_access_format format, int64_t *lost);
 
 #endif

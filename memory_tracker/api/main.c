@@ -77,6 +77,7 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
     tune_memory();
     mt_threads_block_signals();
     mt_library_output_to_log();
+    mt_log_never_wait();
     result = mt_listeners_open(mt_config_string(config, MT_SETTING_LISTEN), &listeners, error);
     if (result != MT_OK)
         return result;

@@ -78,6 +78,7 @@ struct loop {
     int64_t closing_ms;                        /* when it saw CLOSING */
     int64_t looked_ms;                         /* when it last looked at its clients */
     int64_t complained_ms;
+    int64_t lost_lines; /* of the access log */
     h2o_linklist_t clients;
     h2o_linklist_t lingering;
     size_t tasks; /* with workers */
@@ -395,15 +396,10 @@ static void log_access(struct client *client, h2o_req_t *req, enum mt_access_for
         .status = req->res.status,
         .bytes = (int64_t)req->bytes_sent,
     };
-    struct mt_buf line;
 
     if (client->exchange != NULL)
         access.duration_ms = mt_clock_monotonic_ms() - client->exchange->begun_ms;
-    mt_buf_init(&line, 0);
-    mt_access_print(&line, &access, format);
-    if (!line.failed)
-        mt_log_line(line.data, line.length);
-    mt_buf_fini(&line);
+    mt_access_write(&access, format, &client->loop->lost_lines);
 }
 
 /* The library calls its loggers at the end of each request, before it closes the connection. */

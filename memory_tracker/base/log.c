@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -20,6 +22,7 @@ static struct {
     enum mt_log_level least;
     enum mt_log_format format;
     int fd;
+    bool never_wait;
 } out = {.program = "memory-tracker", .least = MT_LOG_INFO, .fd = STDERR_FILENO};
 
 static const char *const level_names[] = {"debug", "info", "warning", "error", "critical"};
@@ -76,18 +79,36 @@ void mt_log_stamp(char stamp[static 32], long long unix_ms)
     (void)snprintf(stamp + used, 32 - used, ".%03dZ", millis);
 }
 
-void mt_log_line(const char *line, unsigned long length)
+void mt_log_never_wait(void)
+{
+    out.never_wait = true;
+}
+
+/* a pipe with room takes PIPE_BUF bytes at once; a file takes anything */
+static bool takes_more(void)
+{
+    struct pollfd place = {.fd = out.fd, .events = POLLOUT};
+
+    return !out.never_wait || (poll(&place, 1, 0) > 0 && (place.revents & POLLOUT) != 0);
+}
+
+bool mt_log_line(const char *line, unsigned long length)
 {
     /* a log that cannot be written must not stop the program: there is nowhere left to say it */
     while (length > 0) {
-        ssize_t written = write(out.fd, line, length);
+        ssize_t written;
+
+        if (!takes_more())
+            return false;
+        written = write(out.fd, line, out.never_wait && length > PIPE_BUF ? PIPE_BUF : length);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
-            return;
+            return false;
         line += written;
         length -= (unsigned long)written;
     }
+    return true;
 }
 
 /* text is valid UTF-8; besides ASCII's, U+0080 to U+009F (C2 80..9F) are control characters */
@@ -120,7 +141,7 @@ static void write_surviving(const char *line, size_t length)
     (void)sigemptyset(&pipe_signal);
     (void)sigaddset(&pipe_signal, SIGPIPE);
     (void)pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-    mt_log_line(line, length);
+    (void)mt_log_line(line, length);
     if (errno == EPIPE)
         (void)sigtimedwait(&pipe_signal, NULL, &at_once);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

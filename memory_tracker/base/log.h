@@ -39,8 +39,16 @@ void mt_log_error(const struct mt_error *error);
 
 /*
  * mt_log_line: writes a ready line (newline included) to where logs go, as it is. For access logs.
+ * False if not all of it could be written.
  */
-void mt_log_line(const char *line, unsigned long length);
+bool mt_log_line(const char *line, unsigned long length);
+
+/*
+ * mt_log_never_wait: from now on a line that cannot be taken at once, by a pipe that nobody reads,
+ * is lost. For programs with event loops, which must not wait for a reader of logs; before threads
+ * start.
+ */
+void mt_log_never_wait(void);
 
 /* mt_log_format_in_use: text or json, as given to mt_log_open. */
 enum mt_log_format mt_log_format_in_use(void);

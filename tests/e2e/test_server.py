@@ -1,6 +1,7 @@
 """memory-api as an HTTP server: addresses, headers, connections, bodies, log, start and failure."""
 
 import json
+import os
 import re
 import resource
 import signal
@@ -447,3 +448,33 @@ def test_it_opens_no_more_files_than_it_counts_on(filled, start_api):
     for _ in range(50):
         assert api.get("/memory-logs").status == 200
     wait_until(lambda: descriptors(api.process) <= before + 3 * 4, what="descriptors to be closed")
+
+
+def test_a_log_that_nobody_reads_keeps_no_client_waiting(filled, start_api):
+    path = filled.path / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        api = start_api(log_file=path, access_log="text")
+        with api.connect() as connection:
+            for _ in range(2000):
+                assert http_exchange(connection, "/healthz").status == 200
+            taken = os.read(reader, 1 << 20)
+            assert 0 < taken.count(b'"GET /healthz"') < 2000
+            assert b"lost" not in taken
+            assert http_exchange(connection, "/healthz?last").status == 200
+        log = bytearray()
+
+        def told():
+            try:
+                log.extend(os.read(reader, 1 << 16))
+            except BlockingIOError:
+                pass
+            return b" lost" in log
+
+        wait_until(told, what="the lost lines to be told")
+        number = int(re.search(rb"(\d+) lines of the access log are lost", bytes(log))[1])
+        assert taken.count(b'"GET /healthz"') + number == 2000
+        assert b'"GET /healthz?last"' in log
+    finally:
+        os.close(reader)

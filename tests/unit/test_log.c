@@ -254,7 +254,7 @@ static void test_ready_lines_pass_as_they_are(void **state)
     char *text;
 
     (void)state;
-    mt_log_line("GET /\x01\n", 7);
+    assert_true(mt_log_line("GET /\x01\n", 7));
     text = captured_end(captured);
     assert_string_equal(text, "GET /\x01\n");
     free(text);
