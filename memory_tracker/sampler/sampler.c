@@ -2,6 +2,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -54,12 +57,35 @@ enum mt_err mt_sampler_print(const struct mt_record *record, struct mt_error *er
     return result;
 }
 
+/*
+ * The store as the outbox names it. There a relative path would mean another file for a run in
+ * another directory. Freed by the caller; NULL: no memory, or the directory is gone.
+ */
+static char *name_destination(const struct mt_config *config)
+{
+    static const char scheme[] = "sqlite:";
+    const char *store = mt_config_string(config, MT_SETTING_STORE);
+    const char *path = store + sizeof scheme - 1;
+    char *directory;
+    char *name = NULL;
+
+    if (strncmp(store, scheme, sizeof scheme - 1) != 0 || path[0] == '/')
+        return strdup(store);
+    while (strncmp(path, "./", 2) == 0)
+        path += 2;
+    directory = getcwd(NULL, 0);
+    if (directory != NULL && asprintf(&name, "%s%s/%s", scheme, directory, path) < 0)
+        name = NULL;
+    free(directory);
+    return name;
+}
+
 /* cause: why the store did not take the record */
-static enum mt_err put_aside(const struct mt_config *config, const struct mt_record *record,
-                             const struct mt_error *cause, struct mt_error *error)
+static enum mt_err put_aside(const struct mt_config *config, const char *destination,
+                             const struct mt_record *record, const struct mt_error *cause,
+                             struct mt_error *error)
 {
     const char *path = mt_config_string(config, MT_SETTING_SPOOL);
-    const char *destination = mt_config_string(config, MT_SETTING_STORE);
     struct mt_spool_status status = {0};
     struct mt_spool *spool = NULL;
     struct mt_error failure = {0};
@@ -101,10 +127,10 @@ static void tell_delivery(const char *path, const struct mt_spool_status *before
 }
 
 /* The record of this run is stored already, so whatever fails here is a warning. */
-static void deliver(const struct mt_config *config, struct mt_store *store, int64_t deadline_ms)
+static void deliver(const struct mt_config *config, const char *destination, struct mt_store *store,
+                    int64_t deadline_ms)
 {
     const char *path = mt_config_string(config, MT_SETTING_SPOOL);
-    const char *destination = mt_config_string(config, MT_SETTING_STORE);
     struct mt_spool_status before = {0};
     struct mt_spool_status after = {0};
     struct mt_spool *spool = NULL;
@@ -159,11 +185,13 @@ enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_reco
                             int64_t start_ms, struct mt_error *error)
 {
     const struct mt_store_options options = {.busy_wait_ms = STORE_WAIT_MS};
+    const char *uri = mt_config_string(config, MT_SETTING_STORE);
+    char *named = name_destination(config);
+    const char *destination = named != NULL ? named : uri;
     struct mt_store *store = NULL;
     struct mt_outcome outcome = {0};
     struct mt_error cause = {0};
-    enum mt_err result =
-        mt_store_open(mt_config_string(config, MT_SETTING_STORE), &options, &store, &cause);
+    enum mt_err result = mt_store_open(uri, &options, &store, &cause);
 
     if (result == MT_OK)
         result = mt_store_append(store, record, 1, MT_CONFLICT_MOVE, &outcome, &cause);
@@ -172,10 +200,11 @@ enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_reco
         *error = cause;
     } else if (result == MT_OK) {
         result = judge(record, &outcome, error);
-        deliver(config, store, start_ms + DELIVERY_MS);
+        deliver(config, destination, store, start_ms + DELIVERY_MS);
     } else {
-        result = put_aside(config, record, &cause, error);
+        result = put_aside(config, destination, record, &cause, error);
     }
     mt_store_close(store);
+    free(named);
     return result;
 }

@@ -166,9 +166,9 @@ static enum mt_err insert(struct mt_spool *spool, const char *destination,
     return mt_sqlite_run(&spool->file, statement, error);
 }
 
-/* takes the record, or counts it as dropped; *is_full says which */
+/* takes the record, or counts it as dropped: *dropped then is how many were, else 0 */
 static enum mt_err put_locked(struct mt_spool *spool, const char *destination,
-                              const struct mt_record *record, int64_t limit, bool *is_full,
+                              const struct mt_record *record, int64_t limit, int64_t *dropped,
                               struct mt_error *error)
 {
     int64_t waiting = 0;
@@ -176,16 +176,18 @@ static enum mt_err put_locked(struct mt_spool *spool, const char *destination,
 
     if (err != MT_OK)
         return err;
-    *is_full = waiting >= limit;
-    if (*is_full)
-        return mt_sqlite_exec(&spool->file, "UPDATE counter SET dropped = dropped + 1", error);
+    if (waiting >= limit)
+        return read_number(spool,
+                           "UPDATE counter SET dropped = dropped + 1 WHERE ?1 IS ?1"
+                           " RETURNING dropped",
+                           NULL, dropped, error);
     return insert(spool, destination, record, error);
 }
 
 enum mt_err mt_spool_put(struct mt_spool *spool, const char *destination,
                          const struct mt_record *record, int64_t limit, struct mt_error *error)
 {
-    bool is_full = false;
+    int64_t dropped = 0;
     sqlite3_stmt *statement = NULL;
     enum mt_err err = mt_record_check(record, error);
 
@@ -198,16 +200,16 @@ enum mt_err mt_spool_put(struct mt_spool *spool, const char *destination,
         err = mt_sqlite_begin(&spool->file, error);
     if (err != MT_OK)
         return err;
-    err = put_locked(spool, destination, record, limit, &is_full, error);
+    err = put_locked(spool, destination, record, limit, &dropped, error);
     if (err == MT_OK)
         err = mt_sqlite_commit(&spool->file, error);
     else
         mt_sqlite_rollback(&spool->file);
-    if (err == MT_OK && is_full)
+    if (err == MT_OK && dropped > 0)
         return mt_error_set(error, MT_ERR_FULL,
-                            "outbox %s: holds %" PRId64 " records, as many as it may; the new one "
-                            "was dropped and counted; make the store %s reachable again",
-                            spool->file.path, limit, destination);
+                            "outbox %s: holds %" PRId64 " records, as many as it may; dropped so "
+                            "far: %" PRId64 "; make the store %s reachable again",
+                            spool->file.path, limit, dropped, destination);
     return err;
 }
 

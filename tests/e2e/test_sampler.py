@@ -369,6 +369,7 @@ def test_an_outbox_that_is_full_refuses_and_says_so(home):
         message = only_message(done.stderr)
         assert message.startswith("error not a database: ")
         assert "nor does the outbox take the record, which is lost" in message
+        assert f"dropped so far: {minute - 1}; " in message
         assert str(home.db) in message and str(home.spool) in message
     with connect(home.spool) as connection:
         assert connection.execute("SELECT dropped FROM counter").fetchall() == [(2,)]
@@ -410,6 +411,25 @@ def test_records_for_another_store_are_told_and_kept(home):
     assert ": 1 delivered, 0 waiting" in only_message(sample(home, clock=clock))
     assert timestamps(home) == [T, T + 120]
     assert [r["timestamp"] for r in stored(home.path / "other.db")] == [T + 60]
+
+
+def test_a_relative_store_is_another_one_in_another_directory(home):
+    clock = home.clock(T)
+    here, there = home.path / "here", home.path / "there"
+    for directory in (here, there):
+        directory.mkdir()
+    (here / "m.db").write_text("this is no database " * 50)
+    store = ("--store", "sqlite:m.db")
+    assert " 1 waiting" in only_message(home.run("memory-sampler", *store, cwd=here, clock=clock).stderr)
+    clock.set(T + 60)
+    done = home.run("memory-sampler", *store, cwd=there, clock=clock)
+    assert "1 waiting for another store" in only_message(done.stderr)
+    (here / "m.db").unlink()
+    clock.set(T + 120)
+    done = home.run("memory-sampler", "--store", "sqlite:./m.db", cwd=here, clock=clock)
+    assert "1 delivered, 0 waiting" in only_message(done.stderr)
+    assert [r["timestamp"] for r in stored(here / "m.db")] == [T, T + 120]
+    assert [r["timestamp"] for r in stored(there / "m.db")] == [T + 60]
 
 
 def test_a_record_that_no_store_would_take_is_told_once_and_set_aside(home):
