@@ -55,6 +55,10 @@ static enum mt_err open_database(const char *path, sqlite3 **db, struct mt_error
     if (result == MT_OK) {
         code = sqlite3_open_v2(uri.data, db,
                                SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
+        /* whose file it is we do not know: its pages are checked before they are believed */
+        if (code == SQLITE_OK)
+            code = sqlite3_exec(*db, "PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF", NULL,
+                                NULL, NULL);
         if (code != SQLITE_OK)
             result = *db == NULL ? mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory")
                                  : fail(*db, path, error);
