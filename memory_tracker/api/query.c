@@ -2,17 +2,6 @@
 
 #include <string.h>
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static void skip_bytes(struct mt_slice *rest, size_t count)
 {
     rest->data += count;
@@ -54,8 +43,8 @@ int mt_percent_next(struct mt_slice *rest)
         return -1;
     c = rest->data[0];
     if (c == '%' && rest->length >= 3) {
-        high = hex_digit(rest->data[1]);
-        low = hex_digit(rest->data[2]);
+        high = mt_hex_digit(rest->data[1]);
+        low = mt_hex_digit(rest->data[2]);
         if (high >= 0 && low >= 0) {
             skip_bytes(rest, 3);
             return high << 4 | low;

@@ -16,6 +16,17 @@ bool mt_slice_equal(struct mt_slice slice, const char *string)
     return slice.length == length && (length == 0 || memcmp(slice.data, string, length) == 0);
 }
 
+int mt_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
 bool mt_parse_i64(struct mt_slice text, int64_t *value)
 {
     bool negative = text.length > 0 && text.data[0] == '-';

@@ -23,6 +23,9 @@ struct mt_slice mt_slice_of(const char *string);
 /* mt_slice_equal: the same bytes as the NUL-terminated string. */
 bool mt_slice_equal(struct mt_slice slice, const char *string);
 
+/* mt_hex_digit: the value of a hexadecimal digit of either case, 0 to 15; -1 for any other byte. */
+int mt_hex_digit(char c);
+
 /*
  * mt_parse_i64: the whole slice as a decimal integer, `-?[0-9]+`, within int64_t. False (and *value
  * untouched) for anything else: white space, a sign `+`, trailing bytes, overflow, nothing at all.

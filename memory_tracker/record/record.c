@@ -128,17 +128,6 @@ void mt_boot_id_format(const uint8_t boot_id[MT_BOOT_ID_SIZE], char text[MT_BOOT
     text[MT_BOOT_ID_TEXT_SIZE - 1] = '\0';
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 bool mt_boot_id_parse(const char *text, size_t length, uint8_t boot_id[MT_BOOT_ID_SIZE])
 {
     uint8_t parsed[MT_BOOT_ID_SIZE] = {0};
@@ -147,7 +136,7 @@ bool mt_boot_id_parse(const char *text, size_t length, uint8_t boot_id[MT_BOOT_I
     if (length != MT_BOOT_ID_TEXT_SIZE - 1)
         return false;
     for (size_t at = 0; at < length; at++) {
-        int value = hex_value(text[at]);
+        int value = mt_hex_digit(text[at]);
 
         if (is_dash(at)) {
             if (text[at] != '-')

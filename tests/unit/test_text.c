@@ -5,6 +5,18 @@
 #include "base/buf.h"
 #include "base/text.h"
 
+static void test_hex_digits_and_nothing_else(void **state)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        const char *at = c == 0 ? NULL : strchr(digits, c);
+
+        assert_int_equal(mt_hex_digit((char)c), at == NULL ? -1 : (at - digits) % 16);
+    }
+}
+
 static void test_slices(void **state)
 {
     (void)state;
@@ -199,6 +211,7 @@ static void test_nearest_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hex_digits_and_nothing_else),
         cmocka_unit_test(test_slices),
         cmocka_unit_test(test_integers_that_are),
         cmocka_unit_test(test_integers_that_are_not),
