@@ -53,3 +53,18 @@ function(mt_folder_library name folder)
   add_library(${name} STATIC ${sources})
   target_link_libraries(${name} PUBLIC mt_flags ${ARGN})
 endfunction()
+
+# mt_store_module(NAME LIBRARY...): a kind of store that is loaded when a URI asks for it, from all .c
+# files of store/NAME. It carries its own copy of what it uses below and shows the program one symbol.
+function(mt_store_module name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/store/${name}/*.c)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(memory-tracker-store-${name} MODULE ${sources})
+  set_target_properties(memory-tracker-store-${name} PROPERTIES PREFIX ""
+    C_VISIBILITY_PRESET hidden LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/modules)
+  target_link_libraries(memory-tracker-store-${name} PRIVATE mt_store ${ARGN})
+  target_link_options(memory-tracker-store-${name} PRIVATE -Wl,--exclude-libs,ALL)
+  install(TARGETS memory-tracker-store-${name} LIBRARY DESTINATION lib/memory-tracker)
+endfunction()

@@ -4,13 +4,14 @@
 
 # to build and run the programs
 build_packages=(
-    ca-certificates cmake cron gcc libc6-dev libh2o-evloop-dev libproc2-dev libsqlite3-dev
-    libssl-dev ninja-build pkgconf procps util-linux zlib1g-dev
+    ca-certificates cmake cron gcc libc6-dev libcurl4-openssl-dev libh2o-evloop-dev libjansson-dev
+    libmongoc-dev libproc2-dev libsqlite3-dev libssl-dev ninja-build pkgconf procps util-linux
+    zlib1g-dev
 )
 # to run the tests of a gcc build
 test_packages=(
-    clang-format curl libcmocka-dev mandoc python3 python3-pytest shellcheck sqlite3 strace
-    sysstat
+    clang-format curl libcmocka-dev mandoc python3 python3-mockupdb python3-pymongo python3-pytest
+    shellcheck sqlite3 strace sysstat
 )
 # for single suites
 clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)

@@ -11,6 +11,7 @@
 #include "api/threads.h"
 #include "base/command.h"
 #include "base/log.h"
+#include "store/module.h"
 
 enum { OPTION_HEALTH_CHECK };
 
@@ -75,6 +76,7 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
     enum mt_err result;
 
     tune_memory();
+    mt_store_use_modules();
     mt_threads_block_signals();
     mt_library_output_to_log();
     mt_log_never_wait();

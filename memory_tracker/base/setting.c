@@ -80,12 +80,21 @@ bool mt_address_parse(const char *text, size_t length, struct mt_address *addres
     return true;
 }
 
+static const char *const remote_schemes[] = {"mongodb://", "mongodb+srv://", "http://", "https://"};
+
 /* each check returns NULL if the value is right, else what would be */
 static const char *check_store(const char *value)
 {
     if (strncmp(value, "sqlite:", 7) == 0 && value[7] != '\0' && strncmp(value + 7, "//", 2) != 0)
         return NULL;
-    return "sqlite:PATH, for example sqlite:/var/lib/memory-tracker/memory.db";
+    for (size_t i = 0; i < sizeof remote_schemes / sizeof remote_schemes[0]; i++) {
+        size_t length = strlen(remote_schemes[i]);
+
+        if (strncmp(value, remote_schemes[i], length) == 0 && value[length] != '\0')
+            return NULL;
+    }
+    return "sqlite:PATH (for example sqlite:/var/lib/memory-tracker/memory.db), "
+           "mongodb://HOST/DATABASE, mongodb+srv://HOST/DATABASE, http://HOST or https://HOST";
 }
 
 static const char *check_listen(const char *value)

@@ -36,7 +36,9 @@ enum mt_program {
     MT_PROGRAM_SAMPLER = 1 << 0,
     MT_PROGRAM_API = 1 << 1,
     MT_PROGRAM_TRACKER = 1 << 2,
-    MT_ALL_PROGRAMS = MT_PROGRAM_SAMPLER | MT_PROGRAM_API | MT_PROGRAM_TRACKER,
+    MT_PROGRAM_COURIER = 1 << 3, /* takes all that the sampler takes, which executes it */
+    MT_PROGRAM_SPOOL = 1 << 4,   /* memory-tracker spool */
+    MT_ALL_PROGRAMS = MT_PROGRAM_SAMPLER | MT_PROGRAM_API | MT_PROGRAM_TRACKER | MT_PROGRAM_COURIER,
 };
 
 enum mt_setting_flag {

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "cli/subcommand.h"
+#include "store/module.h"
 
 static const struct mt_subcommand *const subcommands[] = {
     &mt_logs_subcommand,   &mt_hosts_subcommand,  &mt_import_subcommand,
@@ -85,6 +86,7 @@ int main(int argc, char **argv)
 
     /* a closed pipe shows as EPIPE, so that what is unfinished can be tidied up */
     (void)signal(SIGPIPE, SIG_IGN);
+    mt_store_use_modules();
     if (strcmp(name, "--version") == 0)
         return print_version();
     if (strcmp(name, "--help") == 0 || (strcmp(name, "help") == 0 && argc < 3))

@@ -3,6 +3,7 @@
 #ifndef MT_STORE_OPS_H
 #define MT_STORE_OPS_H
 
+#include "base/version.h"
 #include "store/store.h"
 
 struct mt_store_ops {
@@ -33,5 +34,30 @@ struct mt_store {
 };
 
 extern const struct mt_store_ops mt_sqlite_ops;
+
+/*
+ * What a module exports under the name MT_STORE_MODULE_SYMBOL. Everything in it is static. A module
+ * has its own copy of base/ and record/ inside and shares no state with the program but what passes
+ * through the ops; it never logs.
+ */
+struct mt_store_module {
+    const char *version;            /* MT_STORE_MODULE_VERSION it was built with */
+    const struct mt_store_ops *ops; /* scheme is the longest common beginning: "mongodb" */
+};
+
+#define MT_STORE_MODULE_SYMBOL "mt_store_module"
+
+/* Programs and modules of different builds do not understand each other's structs. */
+#define MT_STORE_MODULE_VERSION  MT_VERSION " " MT_STRINGIFY(MT_STORE_MODULE_REVISION)
+#define MT_STORE_MODULE_REVISION 1
+#define MT_STRINGIFY(x)          MT_STRINGIFY_(x)
+#define MT_STRINGIFY_(x)         #x
+
+/* Finds the ops for a URI of a scheme that is not compiled in: CONFIG for an unknown one. */
+typedef enum mt_err mt_store_finder(const char *uri, const struct mt_store_ops **ops,
+                                    struct mt_error *error);
+
+/* mt_store_set_finder: from now on; NULL, as at the start: there are no modules. */
+void mt_store_set_finder(mt_store_finder *finder);
 
 #endif

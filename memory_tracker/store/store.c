@@ -6,14 +6,28 @@
 
 static const struct mt_store_ops *const kinds[] = {&mt_sqlite_ops};
 
+/* set once by main, before threads */
+static mt_store_finder *find_module;
+
+void mt_store_set_finder(mt_store_finder *finder)
+{
+    find_module = finder;
+}
+
 enum mt_err mt_store_open(const char *uri, const struct mt_store_options *options,
                           struct mt_store **store, struct mt_error *error)
 {
+    const struct mt_store_ops *ops = NULL;
+    enum mt_err err;
+
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strncmp(uri, kinds[i]->scheme, strlen(kinds[i]->scheme)) == 0)
             return kinds[i]->open(uri, options, store, error);
-    return mt_error_set(error, MT_ERR_CONFIG,
-                        "store '%s': unknown kind of store; known is sqlite:PATH", uri);
+    if (find_module == NULL)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "store '%s': unknown kind of store; known is sqlite:PATH", uri);
+    err = find_module(uri, &ops, error);
+    return err == MT_OK ? ops->open(uri, options, store, error) : err;
 }
 
 void mt_store_close(struct mt_store *store)

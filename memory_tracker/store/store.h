@@ -24,7 +24,11 @@ struct mt_store; /* from mt_store_open, closed by mt_store_close */
 struct mt_store_options {
     bool read_only;   /* never writes, never creates, works on a read-only mount */
     int busy_wait_ms; /* longest wait for another process's lock; 0: do not wait, say BUSY */
+    int timeout_ms; /* remote kinds: longest a call waits for the server; 0: MT_STORE_TIMEOUT_MS */
 };
+
+/* Most that timeout_ms may be is MT_STORE_TIMEOUT_MOST_MS: no write is on its way for longer. */
+enum { MT_STORE_TIMEOUT_MS = 10000, MT_STORE_TIMEOUT_MOST_MS = 30000 };
 
 /*
  * mt_store_open: opens, and unless read_only makes (schema and, if its parent exists and is ours,
@@ -58,9 +62,10 @@ enum mt_on_conflict {
 };
 
 /*
- * mt_store_append: durable when it returns MT_OK; all of the records in one transaction, or none on
- * any error. Idempotent: a record given again, also after it was moved, is a REPEAT. Records of one
- * call may collide with each other like any others. outcomes has count elements.
+ * mt_store_append: durable when it returns MT_OK; in an embedded store all of the records in one
+ * transaction, or none on any error. Idempotent: a record given again, also after it was moved, is
+ * a REPEAT. Records of one call may collide with each other like any others. outcomes has count
+ * elements.
  */
 enum mt_err mt_store_append(struct mt_store *store, const struct mt_record *records, size_t count,
                             enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,
@@ -99,7 +104,8 @@ typedef enum mt_err mt_emit(void *context, const struct mt_record *record, struc
 
 /*
  * mt_store_scan: hands out what matches, as it stood at one instant after the call began (a record
- * pruned meanwhile may be missing). Cost grows with what is handed out, not with history or skip.
+ * pruned meanwhile may be missing; of a remote store, one that was on its way when the call began
+ * may or may not be there). Cost grows with what is handed out, not with history or skip.
  * Holds no lock for longer than 50 ms, none while emit runs longer than that, and so never holds
  * off an append.
  */
@@ -120,6 +126,11 @@ enum mt_err mt_store_token(struct mt_store *store, struct mt_token *token, struc
  * limit records (limit > 0); *token moves on past the last one handed out. *reset true, and nothing
  * handed out: the place is not known any more (prune, restore); *token then is the place after all
  * that has arrived, and the caller scans anew. {0, 0} never resets.
+ *
+ * A record that took long to arrive is not missed: remote kinds look back over the time that a
+ * write can be on its way, and the handle remembers what it handed out. Where another handle goes
+ * on from a token, what arrived in that time may be handed out once more: keep records by their
+ * key.
  */
 enum mt_err mt_store_changes(struct mt_store *store, struct mt_token *token, size_t limit,
                              mt_emit *emit, void *context, bool *reset, struct mt_error *error);
