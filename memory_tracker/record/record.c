@@ -62,7 +62,7 @@ static bool host_is_proper(const char *host)
     return true;
 }
 
-enum mt_err mt_record_check(const struct mt_record *record, struct mt_error *error)
+enum mt_err mt_record_check_values(const struct mt_record *record, struct mt_error *error)
 {
     int64_t value;
 
@@ -80,6 +80,16 @@ enum mt_err mt_record_check(const struct mt_record *record, struct mt_error *err
         if (mt_record_get(record, i, &value) && (value < 0 || value > MT_VALUE_MAX))
             return mt_error_set(error, MT_ERR_BAD_DATA, "%s %" PRId64 ": must be from 0 to 2^53",
                                 fields[i].name, value);
+    return MT_OK;
+}
+
+enum mt_err mt_record_check(const struct mt_record *record, struct mt_error *error)
+{
+    enum mt_err result = mt_record_check_values(record, error);
+    int64_t value;
+
+    if (result != MT_OK)
+        return result;
     if (!mt_record_get(record, MT_FIELD_MEM_TOTAL, &value) || value == 0)
         return mt_error_set(error, MT_ERR_BAD_DATA, "mem_total: must be known and more than 0");
     if (!mt_record_get(record, MT_FIELD_MEM_AVAILABLE, &value) &&

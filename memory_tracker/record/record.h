@@ -84,9 +84,14 @@ void mt_record_unset(struct mt_record *record, enum mt_field field);
 bool mt_record_get(const struct mt_record *record, enum mt_field field, int64_t *value);
 
 /*
- * mt_record_check: everything a store may rely on: a proper host, a timestamp and values within
- * bounds, mem_total > 0, and mem_available or mem_free known. BAD_DATA names field and
- * value.
+ * mt_record_check_values: a proper host, and a timestamp and values within bounds; which fields are
+ * known does not matter. BAD_DATA names field and value.
+ */
+enum mt_err mt_record_check_values(const struct mt_record *record, struct mt_error *error);
+
+/*
+ * mt_record_check: everything a store may rely on: mt_record_check_values, mem_total > 0, and
+ * mem_available or mem_free known. BAD_DATA names field and value.
  */
 enum mt_err mt_record_check(const struct mt_record *record, struct mt_error *error);
 
