@@ -25,6 +25,8 @@
 #define MONGODB_OVERLAP_US ((int64_t)2 * MT_STORE_TIMEOUT_MOST_MS * 1000)
 #define MONGODB_VERSION    1
 
+extern const struct mt_store_ops mongodb_ops; /* module.c */
+
 struct mongodb_seen; /* what changes() handed out lately; changes.c's */
 
 struct mongodb_store {
