@@ -223,7 +223,9 @@ static void test_configuration_files_that_are_wrong(void **state)
                       "a.conf:1: MEMORY_TRACKER_SPOOL: bad value '': give a path");
     assert_load_fails("MEMORY_TRACKER_STORE=mysql://u:secret@h\n",
                       "a.conf:1: MEMORY_TRACKER_STORE: bad value 'mysql://***@h': give "
-                      "sqlite:PATH, for example sqlite:/var/lib/memory-tracker/memory.db");
+                      "sqlite:PATH (for example sqlite:/var/lib/memory-tracker/memory.db), "
+                      "mongodb://HOST/DATABASE, mongodb+srv://HOST/DATABASE, http://HOST or "
+                      "https://HOST");
     assert_error(mt_config_load_text(config, "a.conf", "MEMORY_TRACKER_SPOOL=a\0b\n", 25, &error),
                  &error, MT_ERR_CONFIG, "a.conf:1: not a line of the form NAME=value");
     assert_int_equal(mt_config_load_text(config, "a.conf", NULL, 0, NULL), MT_OK);

@@ -16,8 +16,15 @@ static const struct row rows[] = {
     {MT_SETTING_STORE, "sqlite:relative.db", 0, NULL},
     {MT_SETTING_STORE, "sqlite:a@b?c", 0, NULL},
     {MT_SETTING_STORE, "", 0,
-     "X: bad value '': give sqlite:PATH, for example "
-     "sqlite:/var/lib/memory-tracker/memory.db"},
+     "X: bad value '': give sqlite:PATH (for example "
+     "sqlite:/var/lib/memory-tracker/memory.db), mongodb://HOST/DATABASE, "
+     "mongodb+srv://HOST/DATABASE, http://HOST or https://HOST"},
+    {MT_SETTING_STORE, "mongodb://h", 0, NULL},
+    {MT_SETTING_STORE, "mongodb+srv://h/db", 0, NULL},
+    {MT_SETTING_STORE, "http://h", 0, NULL},
+    {MT_SETTING_STORE, "https://h/prefix", 0, NULL},
+    {MT_SETTING_STORE, "mongodb://", 0, "'mongodb://'"},
+    {MT_SETTING_STORE, "https:/h", 0, "'https:/h'"},
     {MT_SETTING_STORE, "sqlite:", 0, "'sqlite:': give sqlite:PATH"},
     {MT_SETTING_STORE, "sqlite://a", 0, "'sqlite://a'"},
     {MT_SETTING_STORE, "/var/lib/a.db", 0, "'/var/lib/a.db'"},
