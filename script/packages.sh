@@ -18,6 +18,7 @@ clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)
 valgrind_packages=(valgrind)
 coverage_packages=(gcovr)
 reference_packages=(python3-venv)
+testbed_packages=(ca-certificates curl python3)
 
 # missing_packages PACKAGE...: those of them that are not installed
 missing_packages() {

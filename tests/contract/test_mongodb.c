@@ -1,0 +1,15 @@
+/* The MongoDB store is held to the contract, on FerretDB. */
+#include "contract.h"
+#include "mongodb_fixture.h"
+
+int main(void)
+{
+    const struct contract_kind kind = {"mongodb", mongodb_make_place, mongodb_remove_place};
+    int result = mongodb_use_ferretdb();
+
+    if (result == 0) {
+        result = contract_run(&kind);
+        mongodb_finish();
+    }
+    return result;
+}
