@@ -1,6 +1,6 @@
 /*
- * HTTP as the handlers see it: plain structs, no sockets, no library. The server (server.c) turns
- * its library's types into these and back; handlers are functions of (request, store) -> response.
+ * HTTP as the handlers see it: plain structs, no sockets, no library. The server turns its
+ * library's types into these and back; handlers are functions of (request, store) -> response.
  */
 #ifndef MT_API_HTTP_H
 #define MT_API_HTTP_H

@@ -1,6 +1,7 @@
 /*
  * The HTTP server: event loops of libh2o, workers that read the store, limits for hostile clients,
- * and an end that loses no request. server.c is the one file that knows h2o.
+ * and an end that loses no request. server.c runs the loops, server_client.c the connections,
+ * server_exchange.c the requests; they alone know h2o.
  */
 #ifndef MT_API_SERVER_H
 #define MT_API_SERVER_H

@@ -1,0 +1,274 @@
+#include "api/server_loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+    JOB_DEADLINE_MS = 10000,
+    CHUNK_BYTES =
+        128 * 1024, /* a body goes to its connection in such pieces, so that progress shows */
+    SMALL_BYTES = 64 * 1024, /* answers up to this are sent whatever is held */
+};
+
+static void release_held(struct server *server, int64_t *held_bytes)
+{
+    mt_gauge_add(&server->held_bytes, -*held_bytes);
+    *held_bytes = 0;
+}
+
+/* Counts the body against the budget, or replaces it by a 503. Any thread. */
+static int64_t hold_body(struct server *server, struct mt_response *response)
+{
+    struct mt_buf *body = &response->body;
+    int64_t bytes;
+
+    if (body->failed)
+        mt_response_fail(response, MT_ERR_NO_MEMORY);
+    if (body->capacity - body->length > SMALL_BYTES) {
+        char *smaller = realloc(body->data, body->length + 1);
+
+        if (smaller != NULL) {
+            body->data = smaller;
+            body->capacity = body->length + 1;
+        }
+    }
+    bytes = (int64_t)body->capacity;
+    if (bytes <= SMALL_BYTES) {
+        mt_gauge_add(&server->held_bytes, bytes);
+    } else if (!mt_gauge_try_add(&server->held_bytes, bytes,
+                                 server->options->response_memory_bytes)) {
+        mt_response_fail(response, MT_ERR_OVERLOADED);
+        bytes = 0;
+    }
+    return bytes;
+}
+
+static void send_next(h2o_generator_t *generator, h2o_req_t *req)
+{
+    struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, generator, generator);
+    size_t rest = exchange->response.body.length - exchange->sent;
+    size_t count = rest < CHUNK_BYTES ? rest : CHUNK_BYTES;
+    h2o_iovec_t piece = h2o_iovec_init(exchange->response.body.data + exchange->sent, count);
+
+    exchange->sent += count;
+    h2o_send(req, &piece, 1, count == rest ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void add_header(h2o_req_t *req, const h2o_token_t *name, const char *value)
+{
+    h2o_add_header(&req->pool, &req->res.headers, name, NULL, value, strlen(value));
+}
+
+static void answer(struct exchange *exchange)
+{
+    struct mt_response *response = &exchange->response;
+    h2o_req_t *req = exchange->req;
+    char number[24];
+
+    req->res.status = response->status;
+    req->res.reason = mt_status_reason(response->status);
+    /* without it the library would send chunks, and close after any status but 200 */
+    req->res.content_length = response->body.length;
+    if (response->content_type != NULL)
+        add_header(req, H2O_TOKEN_CONTENT_TYPE, response->content_type);
+    if (response->allow != NULL)
+        add_header(req, H2O_TOKEN_ALLOW, response->allow);
+    if (response->retry_after_s > 0) {
+        (void)snprintf(number, sizeof number, "%d", response->retry_after_s);
+        add_header(req, H2O_TOKEN_RETRY_AFTER, h2o_strdup(&req->pool, number, strlen(number)).base);
+    }
+    if (exchange->client->loop->phase != SERVING)
+        req->http1_is_persistent = 0;
+    h2o_start_response(req, &exchange->generator);
+    if (response->body.length > 0 &&
+        !h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"))) {
+        send_next(&exchange->generator, req);
+        return;
+    }
+    mt_buf_fini(&response->body);
+    release_held(exchange->client->loop->server, &exchange->held_bytes);
+    h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+}
+
+static void dispose_exchange(void *data)
+{
+    struct exchange *exchange = data;
+
+    exchange->client->exchange = NULL;
+    if (exchange->task != NULL) {
+        exchange->task->exchange = NULL;
+        mt_gauge_set(&exchange->task->work.cancelled, 1);
+    }
+    mt_response_fini(&exchange->response);
+    release_held(exchange->client->loop->server, &exchange->held_bytes);
+}
+
+/* In a worker's thread. */
+static void hand_back(struct mt_work *work)
+{
+    struct task *task = H2O_STRUCT_FROM_MEMBER(struct task, work, work);
+
+    task->held_bytes = hold_body(task->loop->server, &work->response);
+    h2o_multithread_send_message(&task->loop->finished, &task->message);
+}
+
+void mt_exchange_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
+{
+    struct loop *loop = H2O_STRUCT_FROM_MEMBER(struct loop, finished, receiver);
+
+    while (!h2o_linklist_is_empty(messages)) {
+        struct task *task = H2O_STRUCT_FROM_MEMBER(struct task, message.link, messages->next);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): every task is unlinked before it is freed */
+        struct exchange *exchange = task->exchange;
+
+        h2o_linklist_unlink(&task->message.link);
+        loop->tasks--;
+        if (exchange != NULL) {
+            exchange->task = NULL;
+            exchange->response = task->work.response;
+            exchange->held_bytes = task->held_bytes;
+            answer(exchange);
+        } else {
+            mt_response_fini(&task->work.response);
+            release_held(loop->server, &task->held_bytes);
+        }
+        free(task);
+    }
+}
+
+static bool submit(struct exchange *exchange, const struct mt_job *job)
+{
+    struct loop *loop = exchange->client->loop;
+    struct task *task = calloc(1, sizeof *task);
+
+    if (task == NULL)
+        return false;
+    task->work.job = *job;
+    task->work.job.deadline_ms = exchange->begun_ms + JOB_DEADLINE_MS;
+    task->work.done = hand_back;
+    task->loop = loop;
+    task->exchange = exchange;
+    if (!mt_pool_submit(loop->server->pool, &task->work)) {
+        mt_loop_complain(loop, "more requests than the workers can do: some are answered with 503; "
+                               "give more --workers or look for slow storage");
+        free(task);
+        return false;
+    }
+    exchange->task = task;
+    loop->tasks++;
+    return true;
+}
+
+static int on_request(h2o_handler_t *self, h2o_req_t *req)
+{
+    struct client *client = mt_client_of(req);
+    struct loop *loop = client->loop;
+    struct mt_api_state state = {.draining = loop->phase != SERVING, .now_s = mt_clock_wall_s()};
+    struct exchange *exchange =
+        h2o_mem_alloc_shared(&req->pool, sizeof *exchange, dispose_exchange);
+    struct mt_request request = {.method = MT_METHOD_OTHER};
+    struct mt_answer result;
+
+    (void)self;
+    *exchange = (struct exchange){.generator = {.proceed = send_next},
+                                  .req = req,
+                                  .client = client,
+                                  .begun_ms = mt_clock_monotonic_ms()};
+    mt_response_init(&exchange->response);
+    client->exchange = exchange;
+    client->requests++;
+    /*
+     * The library believes the first of two Content-Lengths and hides these headers from us:
+     * whoever sends a body gets its answer and no second request on the same connection.
+     */
+    if (req->entity.base != NULL)
+        req->http1_is_persistent = 0;
+    if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")))
+        request.method = MT_METHOD_GET;
+    else if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD")))
+        request.method = MT_METHOD_HEAD;
+    mt_request_set_target(&request, (struct mt_slice){req->path.base, req->path.len});
+    mt_api_answer(&request, &state, &result);
+    exchange->response = result.response;
+    if (result.kind == MT_ANSWER_JOB) {
+        if (submit(exchange, &result.job))
+            return 0;
+        mt_response_fail(&exchange->response, MT_ERR_OVERLOADED);
+    }
+    exchange->held_bytes = hold_body(loop->server, &exchange->response);
+    answer(exchange);
+    return 0;
+}
+
+static void log_access(struct client *client, h2o_req_t *req, enum mt_access_format format)
+{
+    struct mt_access access = {
+        .time_ms = mt_clock_wall_ms(),
+        .remote = client->remote,
+        .method = {req->input.method.base, req->input.method.len},
+        .target = {req->input.path.base, req->input.path.len},
+        .status = req->res.status,
+        .bytes = (int64_t)req->bytes_sent,
+    };
+
+    if (client->exchange != NULL)
+        access.duration_ms = mt_clock_monotonic_ms() - client->exchange->begun_ms;
+    mt_access_write(&access, format, &client->loop->lost_lines);
+}
+
+/* The library calls its loggers at the end of each request, before it closes the connection. */
+static void on_request_end(h2o_logger_t *self, h2o_req_t *req)
+{
+    struct client *client = mt_client_of(req);
+    enum mt_access_format format = client->loop->server->options->access_log;
+
+    (void)self;
+    if (format != MT_ACCESS_OFF)
+        log_access(client, req, format);
+    if (!req->http1_is_persistent)
+        mt_client_linger(client, req);
+}
+
+struct json_error {
+    h2o_ostream_t super;
+    h2o_iovec_t body;
+};
+
+static void send_json_error(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bufs, size_t count,
+                            h2o_send_state_t state)
+{
+    (void)bufs;
+    /* no buffers: the answer to a HEAD */
+    h2o_ostream_send_next(self, req, &((struct json_error *)self)->body, count > 0 ? 1 : 0, state);
+}
+
+/* What the library answers by itself (413, 417, a broken body) gets the form of our errors. */
+static void on_library_error(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot)
+{
+    struct json_error *error = (struct json_error *)h2o_add_ostream(req, sizeof *error, slot);
+
+    (void)self;
+    error->super.do_send = send_json_error;
+    error->body = h2o_concat(&req->pool, h2o_iovec_init(H2O_STRLIT("{\"detail\":\"")),
+                             h2o_iovec_init(req->res.reason, strlen(req->res.reason)),
+                             h2o_iovec_init(H2O_STRLIT(".\"}")));
+    req->res.content_length = error->body.len;
+    h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE,
+                   H2O_STRLIT("application/json"), 1);
+    h2o_setup_next_ostream(req, &error->super.next);
+}
+
+void mt_exchange_register(h2o_hostconf_t *host)
+{
+    h2o_pathconf_t *all = h2o_config_register_path(host, "/", 0);
+
+    h2o_create_handler(all, sizeof(h2o_handler_t))->on_req = on_request;
+    h2o_create_logger(all, sizeof(h2o_logger_t))->log_access = on_request_end;
+    h2o_create_logger(&host->fallback_path, sizeof(h2o_logger_t))->log_access = on_request_end;
+    h2o_create_filter(&host->fallback_path, sizeof(h2o_filter_t))->on_setup_ostream =
+        on_library_error;
+}

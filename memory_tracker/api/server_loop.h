@@ -1,0 +1,139 @@
+/*
+ * What the files of the server share: loops, connections and requests in the library's terms. The
+ * only header that includes h2o's, and included by server*.c only.
+ */
+#ifndef MT_API_SERVER_LOOP_H
+#define MT_API_SERVER_LOOP_H
+
+#include <h2o.h>
+
+#include "api/client_watch.h"
+#include "api/http.h"
+#include "api/peer.h"
+#include "api/server.h"
+#include "api/threads.h"
+
+enum phase {
+    SERVING,
+    LEAVING, /* a signal came: /readyz says 503, answers say `Connection: close` */
+    CLOSING, /* new clients are turned away, requests that were sent are answered */
+};
+
+/* Immutable while loops run, but for the gauges and what is the first loop's. */
+struct server {
+    const struct mt_server_options *options;
+    h2o_globalconf_t config;
+    struct mt_pool *pool;
+    struct mt_gauge phase;
+    struct mt_gauge connections; /* of all loops, lingering ones included */
+    struct mt_gauge held_bytes;  /* bodies being sent or waiting to be */
+    struct mt_gauge finished;    /* loops, without the first, that have nothing left to do */
+    struct loop *loops;
+    h2o_socket_t *signals;  /* the first loop's, as are the next two */
+    int64_t leave_until_ms; /* LEAVING: when to begin closing */
+    int64_t close_until_ms; /* CLOSING: when to give up */
+};
+
+/* Owned by its thread. */
+struct loop {
+    h2o_context_t ctx;
+    h2o_accept_ctx_t accept_ctx;
+    h2o_multithread_receiver_t finished; /* where workers hand jobs back; any thread may send */
+    struct server *server;
+    size_t index;
+    int listener_fds[MT_LISTENERS_MAX];
+    h2o_socket_t *listeners[MT_LISTENERS_MAX]; /* NULL once closed */
+    bool paused;                               /* the listeners are not polled: no room */
+    enum phase phase;                          /* as seen by this loop */
+    int64_t closing_ms;                        /* when it saw CLOSING */
+    int64_t looked_ms;                         /* when it last looked at its clients */
+    int64_t complained_ms;
+    int64_t lost_lines; /* of the access log */
+    h2o_linklist_t clients;
+    h2o_linklist_t lingering;
+    size_t tasks; /* with workers */
+};
+
+/* A connection; from accept to the close of its socket. */
+struct client {
+    h2o_linklist_t link;
+    struct loop *loop;
+    h2o_socket_t *sock;
+    struct exchange *exchange; /* the request in progress, or NULL */
+    uint64_t requests;         /* begun on this connection */
+    int64_t accepted_ms;
+    struct mt_client_watch watch;
+    bool shut;    /* no more input is taken */
+    bool cut;     /* given up */
+    bool lingers; /* a struct lingering carries its place in server->connections on */
+    char remote[MT_PEER_TEXT];
+};
+
+/* A request and its answer; in the request's pool, disposed with the request. */
+struct exchange {
+    h2o_generator_t generator;
+    h2o_req_t *req;
+    struct client *client;
+    struct task *task; /* NULL: no worker has it */
+    struct mt_response response;
+    int64_t held_bytes;
+    size_t sent; /* bytes of the body handed on */
+    int64_t begun_ms;
+};
+
+/* A job on its way to a worker and back. Freed by its loop. */
+struct task {
+    struct mt_work work;
+    h2o_multithread_message_t message;
+    struct loop *loop;
+    struct exchange *exchange; /* NULL: the request is gone. The loop's; workers leave it alone. */
+    int64_t held_bytes;
+};
+
+/*
+ * A connection whose answer is sent while the client still sends. Closing it at once would make the
+ * kernel send a reset, which can destroy the answer on its way.
+ */
+struct lingering {
+    h2o_linklist_t link;
+    struct loop *loop;
+    h2o_socket_t *sock;
+    int64_t begun_ms;
+};
+
+/* server.c */
+
+/* mt_loop_complain: a warning of what goes wrong with many clients, once a minute at most. */
+void mt_loop_complain(struct loop *loop, const char *what);
+
+/* server_exchange.c: requests and answers. All in the loop's thread. */
+
+/* mt_exchange_register: requests under host are answered by it; while configuring. */
+void mt_exchange_register(h2o_hostconf_t *host);
+
+/* mt_exchange_on_finished: answers what workers handed back; the loop's receiver. */
+void mt_exchange_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages);
+
+/* server_client.c: connections. All in the loop's thread. */
+
+/* mt_client_of: the connection of a request. */
+struct client *mt_client_of(h2o_req_t *req);
+
+/* mt_clients_begin: the loop accepts clients from here on. */
+void mt_clients_begin(struct loop *loop);
+
+/* mt_client_linger: called when a request ends whose connection is about to be closed by the
+ * library. */
+void mt_client_linger(struct client *client, h2o_req_t *req);
+
+/* mt_clients_look: ends those that are too slow; to be called once a second. */
+void mt_clients_look(struct loop *loop, int64_t now_ms);
+
+/* mt_clients_close: while CLOSING: takes the last ones in, closes listeners and idle connections.
+ */
+void mt_clients_close(struct loop *loop, int64_t now_ms);
+
+/* mt_clients_are_gone: no connection is left and no listener open. */
+bool mt_clients_are_gone(const struct loop *loop);
+
+#endif
