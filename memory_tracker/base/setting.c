@@ -27,9 +27,16 @@ void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size
     const char *at = strrchr(value, '@');
     const char *rest = at != NULL ? at : value;
     size_t shown = strcspn(rest, "?");
+    const char *question = strchr(value, '?');
 
     if (!secret || strncmp(value, "sqlite:", 7) == 0) {
         (void)snprintf(out, size, "%s", value);
+        return;
+    }
+    if (at != NULL && question != NULL && question < at) {
+        /* a password with a ? in it, or an option with an @ in it: there is no telling which */
+        (void)snprintf(out, size, "%.*s***",
+                       scheme != NULL && scheme < question ? (int)(scheme + 3 - value) : 0, value);
         return;
     }
     (void)snprintf(out, size, "%.*s%s%.*s%s",

@@ -71,7 +71,8 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
 
 /*
  * mt_setting_mask: value as it may be shown. Of a secret one, unless it is a `sqlite:` path, what
- * stands between the scheme and the last `@`, and what follows a `?`, becomes `***`. Writes a
+ * stands between the scheme and the last `@`, and what follows a `?`, becomes `***`; where an `@`
+ * follows a `?`, all after the scheme does. Writes a
  * NUL-terminated, possibly cut string; value and out do not overlap.
  */
 void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size);

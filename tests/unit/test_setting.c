@@ -172,7 +172,9 @@ static void test_secrets_are_masked(void **state)
     /* nobody percent-encoded these passwords */
     assert_mask(MT_SETTING_STORE, "mongodb://u:p@ss@h/db", "mongodb://***@h/db");
     assert_mask(MT_SETTING_STORE, "mongodb://u:p/w@h/db", "mongodb://***@h/db");
-    assert_mask(MT_SETTING_STORE, "mongodb://u:p?w@h/db", "mongodb://***@h/db");
+    assert_mask(MT_SETTING_STORE, "mongodb://u:p?w@h/db", "mongodb://***");
+    assert_mask(MT_SETTING_STORE, "mongodb://u:p@h/db?password=p@w", "mongodb://***");
+    assert_mask(MT_SETTING_STORE, "u:p?w@h", "***");
     assert_mask(MT_SETTING_STORE, "mongodb://u:p#w@h/db", "mongodb://***@h/db");
     assert_mask(MT_SETTING_STORE, "mongodb:/u:pw@h/db", "***@h/db");
     assert_mask(MT_SETTING_STORE, "u:pw@h://x", "***@h://x");
