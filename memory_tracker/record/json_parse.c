@@ -119,10 +119,19 @@ static bool is_grammatical(const json_error_t *failure)
     }
 }
 
+enum mt_err mt_json_read_record(json_t *value, struct mt_record *record, struct mt_error *error)
+{
+    struct mt_record parsed = {0};
+    enum mt_err result = take_object(value, &parsed, error);
+
+    if (result == MT_OK)
+        *record = parsed;
+    return result;
+}
+
 enum mt_err mt_json_parse_record(struct mt_slice text, struct mt_record *record, bool *is_json,
                                  struct mt_error *error)
 {
-    struct mt_record parsed = {0};
     bool unused;
     json_error_t failure;
     enum mt_err result;
@@ -139,9 +148,7 @@ enum mt_err mt_json_parse_record(struct mt_slice text, struct mt_record *record,
         *is_json = is_grammatical(&failure);
         return mt_error_set(error, MT_ERR_BAD_DATA, "byte %d: %s", failure.position, failure.text);
     }
-    result = take_object(value, &parsed, error);
+    result = mt_json_read_record(value, record, error);
     json_decref(value);
-    if (result == MT_OK)
-        *record = parsed;
     return result;
 }

@@ -10,6 +10,8 @@
 #include "base/text.h"
 #include "record/record.h"
 
+struct json_t; /* of jansson */
+
 /* Longer texts are refused unread: the longest record has a tenth of it. */
 enum { MT_JSON_RECORD_MOST = 64 * 1024 };
 
@@ -24,5 +26,9 @@ enum { MT_JSON_RECORD_MOST = 64 * 1024 };
  */
 enum mt_err mt_json_parse_record(struct mt_slice text, struct mt_record *record, bool *is_json,
                                  struct mt_error *error);
+
+/* mt_json_read_record: the same of a value that was parsed, as a part of a larger text. */
+enum mt_err mt_json_read_record(struct json_t *value, struct mt_record *record,
+                                struct mt_error *error);
 
 #endif
