@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "record/derive.h"
-
 static void append_name(struct mt_buf *out, char before, const char *name)
 {
     mt_buf_append_char(out, before);
@@ -64,16 +62,22 @@ static char *put_number(char *at, int64_t value)
 #define PUT(at, literal) put(at, literal, sizeof(literal) - 1)
 
 /* An answer has up to 99,999 of these, so each is one append. */
-void mt_json_log_entry(struct mt_buf *out, const struct mt_record *record)
+void mt_json_summary(struct mt_buf *out, int64_t timestamp, const struct mt_summary *summary)
 {
-    struct mt_summary summary = mt_summarize(record);
     char entry[LOG_ENTRY_MAX];
     char *at = entry;
 
-    at = put_number(PUT(at, "{\"timestamp\":"), record->timestamp);
-    at = put_number(PUT(at, ",\"total\":"), summary.total_mib);
-    at = put_number(PUT(at, ",\"free\":"), summary.free_mib);
-    at = put_number(PUT(at, ",\"used\":"), summary.used_mib);
+    at = put_number(PUT(at, "{\"timestamp\":"), timestamp);
+    at = put_number(PUT(at, ",\"total\":"), summary->total_mib);
+    at = put_number(PUT(at, ",\"free\":"), summary->free_mib);
+    at = put_number(PUT(at, ",\"used\":"), summary->used_mib);
     *at++ = '}';
     mt_buf_append(out, entry, (size_t)(at - entry));
+}
+
+void mt_json_log_entry(struct mt_buf *out, const struct mt_record *record)
+{
+    struct mt_summary summary = mt_summarize(record);
+
+    mt_json_summary(out, record->timestamp, &summary);
 }

@@ -3,6 +3,7 @@
 #define MT_RECORD_JSON_H
 
 #include "base/buf.h"
+#include "record/derive.h"
 #include "record/record.h"
 
 /* mt_json_record: the whole record as one compact object: host, timestamp, boot_id (null if
@@ -11,5 +12,8 @@ void mt_json_record(struct mt_buf *out, const struct mt_record *record);
 
 /* mt_json_log_entry: {"timestamp","total","free","used"} of the HTTP contract, compact, MiB. */
 void mt_json_log_entry(struct mt_buf *out, const struct mt_record *record);
+
+/* mt_json_summary: the same entry from what it shows. */
+void mt_json_summary(struct mt_buf *out, int64_t timestamp, const struct mt_summary *summary);
 
 #endif

@@ -1,0 +1,84 @@
+/*
+ * The window: the newest records of the history in memory, as far as GET /memory-logs shows them,
+ * in the order of (timestamp, host). No threads in here: whoever shares a window guards it.
+ *
+ * A window knows what it does not know: a page that reaches beyond it is not found, rather than
+ * found short. Records later than now + MT_FUTURE_SLACK_S are kept, but show only when their time
+ * has come.
+ */
+#ifndef MT_API_WINDOW_H
+#define MT_API_WINDOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "record/record.h"
+
+enum {
+    /* more than the 99,999 that one question may ask for; 32 bytes each */
+    MT_WINDOW_RECORDS = 128 * 1024,
+    /* records of the future; those that come first */
+    MT_WINDOW_FUTURE = 8 * 1024,
+};
+
+/* Records on their way into a window; zero-initialise. Owned by one thread. */
+struct mt_batch {
+    struct mt_window_row *rows;
+    size_t count;
+    size_t capacity;
+    struct mt_buf names;
+};
+
+/* mt_batch_add: keeps what the window needs of a record. NO_MEMORY, and the batch as it was. */
+enum mt_err mt_batch_add(struct mt_batch *batch, const struct mt_record *record,
+                         struct mt_error *error);
+
+/* mt_batch_fini: frees the memory; batch is empty again and may be used on. */
+void mt_batch_fini(struct mt_batch *batch);
+
+struct mt_window; /* from mt_window_new, freed by mt_window_free */
+
+/*
+ * mt_window_new: an empty window that takes itself for the whole history; holds at most `records`
+ * of now and before, and `future` of later. NULL: no memory.
+ */
+struct mt_window *mt_window_new(size_t records, size_t future);
+void mt_window_free(struct mt_window *window); /* accepts NULL */
+
+/*
+ * mt_window_merge: takes the records of batch, wherever they belong, and leaves it empty; then the
+ * oldest beyond its size leave. A key that it has is ignored, as is what lies outside of the part
+ * of history that it knows. NO_MEMORY, and the window as it was.
+ */
+enum mt_err mt_window_merge(struct mt_window *window, struct mt_batch *batch, int64_t now_s,
+                            struct mt_error *error);
+
+/* mt_window_end_history: there are, or may be, records before the first one that it holds. */
+void mt_window_end_history(struct mt_window *window);
+
+/* A page: count rows from the index first on. */
+struct mt_window_page {
+    size_t first;
+    size_t count;
+};
+
+/*
+ * mt_window_find: the page of limit records before the newest skip ones, as a scan of the history
+ * would give it. False, *page untouched, if the window does not know all of it. limit > 0.
+ */
+bool mt_window_find(const struct mt_window *window, int64_t limit, int64_t skip, int64_t now_s,
+                    struct mt_window_page *page);
+
+/* mt_window_render: appends the entries of GET /memory-logs for a page, joined by commas. */
+void mt_window_render(const struct mt_window *window, const struct mt_window_page *page,
+                      struct mt_buf *out);
+
+/*
+ * mt_window_is_outrun: time has reached records of the future that there was no room for. It finds
+ * nothing any more and is to be filled anew.
+ */
+bool mt_window_is_outrun(const struct mt_window *window, int64_t now_s);
+
+#endif
