@@ -57,14 +57,22 @@ static struct mt_spool_status status_of(struct mt_spool *spool, const char *dest
     return status;
 }
 
+static struct mt_spool_delivery to(const char *destination, struct mt_store *store)
+{
+    return (struct mt_spool_delivery){
+        .destination = destination,
+        .store = store,
+        .deadline_ms = mt_clock_monotonic_ms() + LONG_MS,
+    };
+}
+
 static int64_t deliver(struct mt_spool *spool, const char *destination, struct mt_store *store)
 {
+    struct mt_spool_delivery delivery = to(destination, store);
     struct mt_error error = {0};
-    int64_t delivered = -1;
 
-    assert_ok(mt_spool_deliver(spool, destination, store, mt_clock_monotonic_ms() + LONG_MS,
-                               &delivered, &error));
-    return delivered;
+    assert_ok(mt_spool_deliver(spool, &delivery, &error));
+    return delivery.delivered;
 }
 
 static void an_outbox_exists_once_it_was_made(void **state)
@@ -234,21 +242,19 @@ static void nothing_leaves_before_the_store_has_it(void **state)
     struct mt_spool *spool = open_spool(fixture);
     struct answering_store store = {.base.ops = &answering_ops, .err = MT_ERR_UNAVAILABLE};
     struct mt_error error = {0};
-    int64_t delivered = -1;
+    struct mt_spool_delivery delivery = to("here", &store.base);
 
     for (int i = 0; i < 150; i++)
         put(spool, "here", i);
-    assert_int_equal(mt_spool_deliver(spool, "here", &store.base, mt_clock_monotonic_ms() + LONG_MS,
-                                      &delivered, &error),
-                     MT_ERR_UNAVAILABLE);
+    assert_int_equal(mt_spool_deliver(spool, &delivery, &error), MT_ERR_UNAVAILABLE);
     assert_string_equal(error.text, "away for now");
-    assert_int_equal(delivered, 0);
+    assert_int_equal(delivery.delivered, 0);
     assert_int_equal(status_of(spool, "here").waiting, 150);
     store.err = MT_OK;
     /* no time left: nothing is tried */
-    assert_ok(
-        mt_spool_deliver(spool, "here", &store.base, mt_clock_monotonic_ms(), &delivered, &error));
-    assert_int_equal(delivered, 0);
+    delivery.deadline_ms = mt_clock_monotonic_ms();
+    assert_ok(mt_spool_deliver(spool, &delivery, &error));
+    assert_int_equal(delivery.delivered, 0);
     assert_int_equal(store.appended, 0);
     store.verdict = MT_VERDICT_REPEAT;
     assert_int_equal(deliver(spool, "here", &store.base), 150);
