@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cli/interrupt.h"
+#include "base/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/source.h"

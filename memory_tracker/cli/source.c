@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/interrupt.h"
+#include "base/interrupt.h"
 #include "cli/rows.h"
 
 static const char sqlite_magic[16] = "SQLite format 3";

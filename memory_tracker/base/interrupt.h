@@ -1,6 +1,6 @@
 /* Ctrl-C and SIGTERM as something to look at between two steps of work. */
-#ifndef MT_CLI_INTERRUPT_H
-#define MT_CLI_INTERRUPT_H
+#ifndef MT_BASE_INTERRUPT_H
+#define MT_BASE_INTERRUPT_H
 
 #include <stdbool.h>
 
