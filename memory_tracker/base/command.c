@@ -22,9 +22,10 @@ static const struct mt_option common[] = {
 
 static const char *program_name(enum mt_program program)
 {
-    return program == MT_PROGRAM_SAMPLER ? "memory-sampler"
-           : program == MT_PROGRAM_API   ? "memory-api"
-                                         : "memory-tracker";
+    return program == MT_PROGRAM_SAMPLER   ? "memory-sampler"
+           : program == MT_PROGRAM_API     ? "memory-api"
+           : program == MT_PROGRAM_COURIER ? "memory-courier"
+                                           : "memory-tracker";
 }
 
 /*

@@ -25,7 +25,8 @@ static const struct mt_command command = {
                 "  * * * * * memory-sampler        (a line of a crontab)\n",
     .notes =
         "A store that is locked, read-only or broken does not lose the record: it waits in the\n"
-        "outbox, and a later run delivers it.\n\n"
+        "outbox, and a later run delivers it. A record for a server's store (mongodb, http) goes\n"
+        "into the outbox first; memory-courier, which lies beside this program, delivers it.\n\n"
         "Exit status: 0 stored, or in the outbox (with a warning); 1 failed; 2 usage;\n"
         "3 store unavailable and outbox, too; 4 bad configuration.\n",
     .program = MT_PROGRAM_SAMPLER,
@@ -33,7 +34,7 @@ static const struct mt_command command = {
 };
 
 static enum mt_err sample(const struct mt_config *config, bool print, int64_t start_ms,
-                          struct mt_error *error)
+                          char *const *argv, struct mt_error *error)
 {
     struct mt_record record;
     enum mt_err result = mt_sampler_take(config, &record, error);
@@ -41,7 +42,7 @@ static enum mt_err sample(const struct mt_config *config, bool print, int64_t st
     if (result != MT_OK)
         return result;
     if (!print)
-        return mt_sampler_keep(config, &record, start_ms, error);
+        return mt_sampler_keep(config, &record, start_ms, argv, error);
     result = mt_sampler_print(&record, error);
     return result == MT_OK ? mt_command_finish_output(error) : result;
 }
@@ -65,7 +66,7 @@ int main(int argc, char **argv)
     if (result == MT_OK && !arguments.answered)
         result = mt_config_start_log(config, command.name, &error);
     if (result == MT_OK && !arguments.answered)
-        result = sample(config, arguments.option[OPTION_PRINT] != NULL, start_ms, &error);
+        result = sample(config, arguments.option[OPTION_PRINT] != NULL, start_ms, argv, &error);
     if (result != MT_OK)
         status = mt_command_fail(&command, &error);
     mt_config_free(config);

@@ -12,6 +12,7 @@
 #include "record/json.h"
 #include "store/spool.h"
 #include "store/store.h"
+#include "store/uri.h"
 
 /*
  * The next run begins a minute after this one. The store may be waited for twice (opening and
@@ -57,29 +58,6 @@ enum mt_err mt_sampler_print(const struct mt_record *record, struct mt_error *er
     return result;
 }
 
-/*
- * The store as the outbox names it. There a relative path would mean another file for a run in
- * another directory. Freed by the caller; NULL: no memory, or the directory is gone.
- */
-static char *name_destination(const struct mt_config *config)
-{
-    static const char scheme[] = "sqlite:";
-    const char *store = mt_config_string(config, MT_SETTING_STORE);
-    const char *path = store + sizeof scheme - 1;
-    char *directory;
-    char *name = NULL;
-
-    if (strncmp(store, scheme, sizeof scheme - 1) != 0 || path[0] == '/')
-        return strdup(store);
-    while (strncmp(path, "./", 2) == 0)
-        path += 2;
-    directory = getcwd(NULL, 0);
-    if (directory != NULL && asprintf(&name, "%s%s/%s", scheme, directory, path) < 0)
-        name = NULL;
-    free(directory);
-    return name;
-}
-
 /* cause: why the store did not take the record */
 static enum mt_err put_aside(const struct mt_config *config, const char *destination,
                              const struct mt_record *record, const struct mt_error *cause,
@@ -110,20 +88,15 @@ static enum mt_err put_aside(const struct mt_config *config, const char *destina
     return result;
 }
 
-static void tell_delivery(const char *path, const struct mt_spool_status *before,
-                          const struct mt_spool_status *after, int64_t delivered)
+static void tell_delivery(const char *path, const struct mt_spool_delivery *delivery,
+                          const struct mt_spool_status *after)
 {
-    if (delivered > 0)
+    if (delivery->delivered > 0)
         mt_log(MT_LOG_INFO, "outbox %s: %" PRId64 " delivered, %" PRId64 " waiting", path,
-               delivered, after->waiting);
-    if (after->rejected > before->rejected)
+               delivery->delivered, after->waiting);
+    if (delivery->set_aside > 0)
         mt_log(MT_LOG_WARNING, "outbox %s: %" PRId64 " refused by the store for good and set aside",
-               path, after->rejected - before->rejected);
-    if (after->elsewhere > 0)
-        mt_log(MT_LOG_WARNING,
-               "outbox %s: %" PRId64 " waiting for another store; run memory-sampler with the "
-               "former --store to deliver them",
-               path, after->elsewhere);
+               path, delivery->set_aside);
 }
 
 /* The record of this run is stored already, so whatever fails here is a warning. */
@@ -133,9 +106,14 @@ static void deliver(const struct mt_config *config, const char *destination, str
     const char *path = mt_config_string(config, MT_SETTING_SPOOL);
     struct mt_spool_status before = {0};
     struct mt_spool_status after = {0};
+    struct mt_spool_delivery delivery = {
+        .destination = destination,
+        .store = store,
+        .deadline_ms = deadline_ms,
+    };
     struct mt_spool *spool = NULL;
     struct mt_error error = {0};
-    int64_t delivered = 0;
+    char others[900];
     enum mt_err result;
 
     if (!mt_spool_exists(path))
@@ -145,14 +123,17 @@ static void deliver(const struct mt_config *config, const char *destination, str
         result = mt_spool_status(spool, destination, &before, &error);
     after = before;
     if (result == MT_OK && before.waiting > 0) {
-        result = mt_spool_deliver(spool, destination, store, deadline_ms, &delivered, &error);
+        result = mt_spool_deliver(spool, &delivery, &error);
         if (mt_spool_status(spool, destination, &after, NULL) != MT_OK)
             after = before;
     }
-    if (result != MT_OK && result != MT_ERR_DEADLINE)
+    if (result != MT_OK)
         mt_log(MT_LOG_WARNING, CAUSE_FORMAT "; what waits in the outbox %s is tried again",
                mt_err_name(result), error.text, path);
-    tell_delivery(path, &before, &after, delivered);
+    tell_delivery(path, &delivery, &after);
+    if (after.elsewhere > 0 &&
+        mt_spool_tell_others(spool, destination, others, sizeof others, NULL) == MT_OK)
+        mt_log(MT_LOG_WARNING, "outbox %s: %s", path, others);
     mt_spool_close(spool);
 }
 
@@ -181,13 +162,11 @@ static enum mt_err judge(const struct mt_record *record, const struct mt_outcome
     return MT_OK;
 }
 
-enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_record *record,
-                            int64_t start_ms, struct mt_error *error)
+static enum mt_err keep_here(const struct mt_config *config, const char *uri,
+                             const char *destination, const struct mt_record *record,
+                             int64_t start_ms, struct mt_error *error)
 {
     const struct mt_store_options options = {.busy_wait_ms = STORE_WAIT_MS};
-    const char *uri = mt_config_string(config, MT_SETTING_STORE);
-    char *named = name_destination(config);
-    const char *destination = named != NULL ? named : uri;
     struct mt_store *store = NULL;
     struct mt_outcome outcome = {0};
     struct mt_error cause = {0};
@@ -205,6 +184,27 @@ enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_reco
         result = put_aside(config, destination, record, &cause, error);
     }
     mt_store_close(store);
-    free(named);
+    return result;
+}
+
+enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_record *record,
+                            int64_t start_ms, char *const *argv, struct mt_error *error)
+{
+    char *uri = NULL;
+    char *destination = NULL;
+    enum mt_err result = mt_store_uri(config, &uri, error);
+
+    if (result != MT_OK)
+        return result;
+    destination = mt_store_destination(uri);
+    if (!mt_store_is_remote(uri))
+        result = keep_here(config, uri, destination != NULL ? destination : uri, record, start_ms,
+                           error);
+    else if (destination != NULL)
+        result = mt_sampler_hand_over(config, destination, record, argv, error);
+    else
+        result = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory; the record is lost");
+    free(destination);
+    free(uri);
     return result;
 }

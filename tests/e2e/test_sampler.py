@@ -404,8 +404,8 @@ def test_records_for_another_store_are_told_and_kept(home):
     other = f"sqlite:{home.path}/other.db"
     clock.set(T + 60)
     assert only_message(sample(home, "--store", other, clock=clock)) == (
-        f"warning outbox {home.spool}: 1 waiting for another store; "
-        "run memory-sampler with the former --store to deliver them")
+        f"warning outbox {home.spool}: 1 waiting for {home.store}, not for the store in use; "
+        f"`memory-tracker spool flush --from '{home.store}'` sends them to it")
     repair_store(home)
     clock.set(T + 120)
     assert ": 1 delivered, 0 waiting" in only_message(sample(home, clock=clock))
@@ -423,7 +423,7 @@ def test_a_relative_store_is_another_one_in_another_directory(home):
     assert " 1 waiting" in only_message(home.run("memory-sampler", *store, cwd=here, clock=clock).stderr)
     clock.set(T + 60)
     done = home.run("memory-sampler", *store, cwd=there, clock=clock)
-    assert "1 waiting for another store" in only_message(done.stderr)
+    assert f"1 waiting for sqlite:{here}/m.db, not" in only_message(done.stderr)
     (here / "m.db").unlink()
     clock.set(T + 120)
     done = home.run("memory-sampler", "--store", "sqlite:./m.db", cwd=here, clock=clock)

@@ -13,6 +13,7 @@ MAY_USE = {
     "proc": {"record", "base"},
     "store": {"record", "base"},
     "sampler": {"proc", "store", "record", "base"},
+    "courier": {"store", "record", "base"},
     "api": {"store", "record", "base"},
     "cli": {"store", "record", "base"},
 }
