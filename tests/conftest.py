@@ -6,6 +6,7 @@ import pytest
 
 from support import Api, Home
 from support.environment import NOT_IN_THIS_BUILD
+from support.mongodb import ferret, mongodb_home, start_ferret  # noqa: F401
 
 # what ctest reads as "skipped" (SKIP_RETURN_CODE in tests/CMakeLists.txt)
 SKIPPED_EXIT_CODE = 77
