@@ -1,8 +1,7 @@
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "store/outcome.h"
 #include "store/sqlite.h"
 
 enum {
@@ -109,18 +108,6 @@ static enum mt_err insert(struct append *append, const struct mt_record *record,
     return err;
 }
 
-static void describe_conflict(const struct mt_record *there, struct mt_outcome *outcome)
-{
-    char boot[MT_BOOT_ID_TEXT_SIZE] = "an unknown boot";
-
-    if (there->has_boot_id)
-        mt_boot_id_format(there->boot_id, boot);
-    outcome->verdict = MT_VERDICT_CONFLICT;
-    (void)snprintf(outcome->text, sizeof outcome->text,
-                   "second %" PRId64 " already holds another record, of %s%s", there->timestamp,
-                   there->has_boot_id ? "boot " : "", boot);
-}
-
 /*
  * The record's second is taken. Looks along the run of taken seconds for the record itself, which a
  * repeated delivery finds where the first one put it, or for the end of the run.
@@ -154,7 +141,7 @@ static enum mt_err settle(struct append *append, const struct mt_record *record,
             break;
         }
         if (append->on_conflict == MT_CONFLICT_REPORT || at == MT_TIMESTAMP_MAX) {
-            describe_conflict(&row.record, outcome);
+            mt_outcome_conflict(&row.record, outcome);
             break;
         }
         at++;
@@ -178,9 +165,7 @@ static enum mt_err append_one(struct append *append, const struct mt_record *rec
 
     *outcome = (struct mt_outcome){.verdict = MT_VERDICT_NEW, .timestamp = record->timestamp};
     if (mt_record_check(record, &reason) != MT_OK) {
-        outcome->verdict = MT_VERDICT_REJECTED;
-        (void)snprintf(outcome->text, sizeof outcome->text, "%.*s", (int)sizeof outcome->text - 1,
-                       reason.text);
+        mt_outcome_reject(reason.text, outcome);
         return MT_OK;
     }
     err = find_ids(append, record, error);

@@ -4,6 +4,7 @@ const struct mt_store_ops mongodb_ops = {
     .scheme = "mongodb",
     .open = mongodb_open,
     .close = mongodb_close,
+    .append = mongodb_append,
     .ping = mongodb_ping,
 };
 
