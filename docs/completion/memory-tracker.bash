@@ -1,4 +1,4 @@
-# bash completion for memory-tracker, memory-api and memory-sampler.
+# bash completion for memory-tracker, memory-api, memory-sampler and memory-courier.
 #
 # What can be typed comes from the programs' own --help, so this file never lags behind them. A row
 # of --help is "  --name PLACEHOLDER"; the placeholder tells what follows the option.
@@ -18,9 +18,13 @@ _memory_tracker_placeholder()
 # The words that may follow option $2 with placeholder $1.
 _memory_tracker_values()
 {
-    local host rest
+    local host destination rest
     case $1 in
         *'|'*) printf '%s' "${1//|/ }" ;;
+        DESTINATION) memory-tracker spool 2>/dev/null |
+            while read -r destination rest; do
+                [[ $destination == *:/* ]] && printf '%s ' "$destination"
+            done ;;
         FORMULA) printf 'available free procps3 htop sar' ;;
         NAME) [[ $2 == --host ]] && memory-tracker hosts 2>/dev/null |
             while read -r host rest; do [[ $host != HOST ]] && printf '%s ' "$host"; done ;;
@@ -71,10 +75,12 @@ _memory_tracker()
         mapfile -t COMPREPLY < <(compgen -W "$(while IFS= read -r line; do
             [[ $line =~ ^'  '(--[a-z-]+) ]] && printf '%s ' "${BASH_REMATCH[1]}"
         done <<<"$help")" -- "$current")
+    elif [[ $subcommand == spool ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'flush rejected' -- "$current")
     elif [[ $subcommand == import ]]; then
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
     fi
 }
 
-complete -F _memory_tracker memory-tracker memory-api memory-sampler
+complete -F _memory_tracker memory-tracker memory-api memory-sampler memory-courier

@@ -165,7 +165,7 @@ enum mt_err mt_courier_run(const struct mt_config *config, int64_t start_ms, str
                               "working directory is gone");
         goto out;
     }
-    if (!mt_spool_exists(run.path)) {
+    if (mt_spool_is_missing(run.path)) {
         mt_log(MT_LOG_DEBUG, "outbox %s: there is none, nothing waits", run.path);
         goto out;
     }

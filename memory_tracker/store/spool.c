@@ -1,5 +1,6 @@
 #include "store/spool.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,13 @@ bool mt_spool_exists(const char *path)
     struct stat status;
 
     return stat(path, &status) == 0;
+}
+
+bool mt_spool_is_missing(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
 static enum mt_err open_file(const char *path, bool read_only, int busy_wait_ms,

@@ -14,6 +14,9 @@ struct mt_spool; /* from mt_spool_open, closed by mt_spool_close */
 /* mt_spool_exists: there is a file at path, so that something may be waiting. Costs one stat(2). */
 bool mt_spool_exists(const char *path);
 
+/* mt_spool_is_missing: there is certainly none, as opposed to one that may not be looked at. */
+bool mt_spool_is_missing(const char *path);
+
 /* mt_spool_open: opens or makes the outbox, the directory too if its parent is ours. Errors as
  * store.h. */
 enum mt_err mt_spool_open(const char *path, int busy_wait_ms, struct mt_spool **spool,

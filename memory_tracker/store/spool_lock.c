@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOCK_SUFFIX ".courier"
@@ -29,6 +30,20 @@ static enum mt_err code_of(int number)
                                                : MT_ERR_IO;
 }
 
+/* Opens or makes the lock file, as the outbox's owner may use it also where root makes it. */
+static int open_lock(const char *name, const char *path)
+{
+    struct stat outbox;
+    bool is_there = stat(path, &outbox) == 0;
+    mode_t mode = is_there ? outbox.st_mode & 0666 : 0640;
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, mode);
+
+    if (fd >= 0 && is_there && geteuid() == 0 && fchown(fd, outbox.st_uid, outbox.st_gid) != 0) {
+        /* an outbox of nobody's: whoever opens it next will be told */
+    }
+    return fd;
+}
+
 enum mt_err mt_spool_lock(const char *path, int *fd, struct mt_error *error)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -38,7 +53,7 @@ enum mt_err mt_spool_lock(const char *path, int *fd, struct mt_error *error)
 
     if (name == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "outbox %s: out of memory", path);
-    file = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640);
+    file = open_lock(name, path);
     if (file < 0)
         err =
             mt_error_set_errno(error, code_of(errno), errno, "cannot open the lock file %s", name);

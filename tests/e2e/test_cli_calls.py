@@ -267,10 +267,10 @@ def test_the_overview_lists_every_subcommand(history):
     assert done.stdout == history.run("memory-tracker").stdout
     assert done.stdout == history.run("memory-tracker", "help").stdout
     listed = re.findall(r"^  ([a-z]+) +\S", done.stdout.split("Options:")[0], re.MULTILINE)
-    assert listed == ["logs", "hosts", "import", "export", "verify", "config", "help"]
+    assert listed == ["logs", "hosts", "import", "export", "verify", "spool", "config", "help"]
 
 
-@pytest.mark.parametrize("name", ["logs", "hosts", "import", "export", "verify", "config"])
+@pytest.mark.parametrize("name", ["logs", "hosts", "import", "export", "verify", "spool", "config"])
 def test_help_is_the_same_in_both_spellings(history, name):
     done = history.run("memory-tracker", name, "--help")
     assert done.returncode == 0

@@ -12,13 +12,17 @@ BUILD = os.environ.get("MT_BUILD_DIR")
 
 INSTALLED = """\
 bin/memory-api
+bin/memory-courier
 bin/memory-sampler
 bin/memory-tracker
+lib/memory-tracker/memory-tracker-store-mongodb.so
 share/bash-completion/completions/memory-api
+share/bash-completion/completions/memory-courier
 share/bash-completion/completions/memory-sampler
 share/bash-completion/completions/memory-tracker
 share/doc/memory-tracker/examples/cronjobs
 share/man/man1/memory-api.1
+share/man/man1/memory-courier.1
 share/man/man1/memory-sampler.1
 share/man/man1/memory-tracker.1
 share/man/man5/memory-tracker.conf.5
@@ -66,7 +70,7 @@ def test_subcommands_options_and_values(prefix, home):
     home.import_csv("host,timestamp,total,free\nweb-1,60,8,4\nweb-2,60,8,4\ndb-1,60,8,4\n")
     tracker = ["memory-tracker"]
     for words, expected in [
-        ([*tracker, ""], "--help --version config export help hosts import logs verify"),
+        ([*tracker, ""], "--help --version config export help hosts import logs spool verify"),
         ([*tracker, "e"], "export"),
         ([*tracker, "help", "h"], "help hosts"),
         ([*tracker, "logs", "--l"], "--limit --log-file --log-format --log-level"),
@@ -80,6 +84,9 @@ def test_subcommands_options_and_values(prefix, home):
         ([*tracker, "logs", ""], ""),
         ([*tracker, "import", "im"], "import.csv"),
         ([*tracker, "export", "--output", "imp"], "import.csv"),
+        ([*tracker, "spool", ""], "flush rejected"),
+        ([*tracker, "spool", "--d"], "--discard"),
+        (["memory-courier", "--int"], "--interval"),
         (["memory-api", "--access-log", ""], "json off text"),
         (["memory-api", "--dr"], "--drain-delay"),
         (["memory-sampler", "--int"], "--interval"),

@@ -8,7 +8,7 @@ import pytest
 from support import ROOT, run
 
 PAGES = ROOT / "docs/man"
-SUBCOMMANDS = ["logs", "hosts", "import", "export", "verify", "config"]
+SUBCOMMANDS = ["logs", "hosts", "import", "export", "verify", "spool", "config"]
 
 
 def help_options(*command):
@@ -40,10 +40,17 @@ def test_a_program_and_its_page(program):
     assert man_options(text) == options
 
 
+def test_the_courier_takes_what_the_sampler_takes():
+    assert man_options((PAGES / "memory-courier.1").read_text()) == {}
+    options = man_options((PAGES / "memory-sampler.1").read_text())
+    assert options.pop("--print") == ""
+    assert help_options("memory-courier") == options
+
+
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_a_subcommand_and_its_section(name):
     text = (PAGES / "memory-tracker.1").read_text()
-    heading = ".Ss import Ar FILE" if name == "import" else f".Ss {name}"
+    heading = f".Ss {name}" + {"import": " Ar FILE", "spool": " Op Cm flush | rejected"}.get(name, "")
     common = man_options(section(text, ".Sh OPTIONS OF ALL SUBCOMMANDS"))
     own = man_options(section(text, heading))
     assert not set(common) & set(own)
