@@ -266,8 +266,8 @@ void mt_command_print_help(const struct mt_command *command)
         print_row(row->name, row->placeholder, row->help, NULL);
     for (const struct mt_option *row = common; row->name != NULL; row++)
         print_row(row->name, row->placeholder, row->help, NULL);
-    (void)printf("\nSettings, each also as " MT_SETTING_PREFIX "NAME in the environment and in\n"
-                 "%s:\n",
+    (void)printf("\nSettings, each also as " MT_SETTING_PREFIX "NAME (" MT_SETTING_DOCDB_PREFIX
+                 "NAME as it is)\nin the environment and in %s:\n",
                  MT_CONFIG_DEFAULT_PATH);
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
         const struct mt_setting_info *info = mt_setting_info(i);

@@ -51,10 +51,11 @@ static bool fill_default(struct mt_config *config, enum mt_setting setting)
         (void)snprintf(found, sizeof found, "%lld", (long long)usable_cpus());
         fallback = found;
     }
-    entry->value = strdup(fallback);
+    entry->value = strdup(fallback != NULL ? fallback : "");
     entry->source = strdup("default");
     return entry->value != NULL && entry->source != NULL &&
-           mt_setting_check(setting, "default", fallback, MT_ERR_CONFIG, &entry->number, NULL);
+           (fallback == NULL ||
+            mt_setting_check(setting, "default", fallback, MT_ERR_CONFIG, &entry->number, NULL));
 }
 
 struct mt_config *mt_config_new(void)
@@ -178,7 +179,7 @@ enum mt_err mt_config_set(struct mt_config *config, enum mt_setting setting, con
     return result;
 }
 
-/* The setting that `name` (without the prefix) spells; *from_file for its _FILE form. */
+/* The setting that `name` spells; *from_file for its _FILE form. */
 static bool find_setting(struct mt_slice name, enum mt_setting *setting, bool *from_file)
 {
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
@@ -197,43 +198,58 @@ static bool find_setting(struct mt_slice name, enum mt_setting *setting, bool *f
     return false;
 }
 
-static enum mt_err unknown_name(struct mt_slice name, const char *where, struct mt_error *error)
+/* The prefix of ours that a name has; NULL: it is somebody else's. */
+static const char *prefix_of(struct mt_slice name)
+{
+    static const char *const prefixes[] = {MT_SETTING_PREFIX, MT_SETTING_DOCDB_PREFIX};
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        size_t length = strlen(prefixes[i]);
+        if (name.length >= length && memcmp(name.data, prefixes[i], length) == 0)
+            return prefixes[i];
+    }
+    return NULL;
+}
+
+static enum mt_err unknown_name(struct mt_slice name, const char *prefix, const char *where,
+                                struct mt_error *error)
 {
     const char *names[MT_SETTING_COUNT];
     const char *nearest;
+    size_t count = 0;
+    size_t cut = strlen(prefix);
     char copy[128];
 
+    /* what they all begin with is no likeness */
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++)
-        names[i] = mt_setting_info(i)->name;
-    (void)snprintf(copy, sizeof copy, "%.*s", (int)name.length, name.data);
-    nearest = mt_text_nearest(copy, names, MT_SETTING_COUNT);
+        if (strncmp(mt_setting_info(i)->name, prefix, cut) == 0)
+            names[count++] = mt_setting_info(i)->name + cut;
+    (void)snprintf(copy, sizeof copy, "%.*s", (int)(name.length < 100 ? name.length : 100),
+                   name.data);
+    nearest = mt_text_nearest(copy + cut, names, count);
     if (nearest == NULL)
         return mt_error_set(error, MT_ERR_CONFIG,
-                            "%sunknown setting " MT_SETTING_PREFIX
-                            "%s; memory-tracker config lists all",
-                            where, copy);
-    return mt_error_set(error, MT_ERR_CONFIG,
-                        "%sunknown setting " MT_SETTING_PREFIX "%s; did you mean " MT_SETTING_PREFIX
-                        "%s?",
-                        where, copy, nearest);
+                            "%sunknown setting %s; memory-tracker config lists all", where, copy);
+    return mt_error_set(error, MT_ERR_CONFIG, "%sunknown setting %s; did you mean %s%s?", where,
+                        copy, prefix, nearest);
 }
 
 /*
  * One NAME=value of the environment or the file. seen has a bit per setting already given at this
  * level: the plain form is bit 0, the _FILE form bit 1.
  */
-static enum mt_err take(struct mt_config *config, struct mt_slice name, const char *value,
-                        enum mt_origin origin, const char *where, unsigned char *seen,
-                        struct mt_error *error)
+static enum mt_err take(struct mt_config *config, struct mt_slice name, const char *prefix,
+                        const char *value, enum mt_origin origin, const char *where,
+                        unsigned char *seen, struct mt_error *error)
 {
     enum mt_setting setting;
     bool from_file;
     char spelling[512];
 
     if (!find_setting(name, &setting, &from_file))
-        return unknown_name(name, where, error);
-    (void)snprintf(spelling, sizeof spelling, "%s" MT_SETTING_PREFIX "%s%s", where,
-                   mt_setting_info(setting)->name, from_file ? "_FILE" : "");
+        return unknown_name(name, prefix, where, error);
+    (void)snprintf(spelling, sizeof spelling, "%s%s%s", where, mt_setting_info(setting)->name,
+                   from_file ? "_FILE" : "");
     if (seen[setting] != 0)
         return mt_error_set(error, MT_ERR_CONFIG, "%s: %s is given twice; keep one", spelling,
                             mt_setting_info(setting)->name);
@@ -245,17 +261,19 @@ enum mt_err mt_config_load_environment(struct mt_config *config, char *const *en
                                        struct mt_error *error)
 {
     unsigned char seen[MT_SETTING_COUNT] = {0};
-    size_t prefix = strlen(MT_SETTING_PREFIX);
     enum mt_err result = MT_OK;
 
     for (; environment != NULL && *environment != NULL && result == MT_OK; environment++) {
         const char *equals = strchr(*environment, '=');
         struct mt_slice name;
+        const char *prefix;
 
-        if (equals == NULL || strncmp(*environment, MT_SETTING_PREFIX, prefix) != 0)
+        if (equals == NULL)
             continue;
-        name = (struct mt_slice){*environment + prefix, (size_t)(equals - *environment) - prefix};
-        result = take(config, name, equals + 1, MT_ORIGIN_ENVIRONMENT, "", seen, error);
+        name = (struct mt_slice){*environment, (size_t)(equals - *environment)};
+        prefix = prefix_of(name);
+        if (prefix != NULL)
+            result = take(config, name, prefix, equals + 1, MT_ORIGIN_ENVIRONMENT, "", seen, error);
     }
     return result;
 }
@@ -279,7 +297,7 @@ static struct mt_slice trim(struct mt_slice text)
 static enum mt_err take_line(struct mt_config *config, const char *path, int number,
                              struct mt_slice line, unsigned char *seen, struct mt_error *error)
 {
-    size_t prefix = strlen(MT_SETTING_PREFIX);
+    const char *prefix;
     enum mt_err result;
     const char *equals;
     struct mt_slice name;
@@ -296,12 +314,12 @@ static enum mt_err take_line(struct mt_config *config, const char *path, int num
         return mt_error_set(error, MT_ERR_CONFIG, "%snot a line of the form NAME=value", where);
     name = trim((struct mt_slice){line.data, (size_t)(equals - line.data)});
     value = trim((struct mt_slice){equals + 1, line.length - (size_t)(equals - line.data) - 1});
-    if (name.length < prefix || memcmp(name.data, MT_SETTING_PREFIX, prefix) != 0)
+    prefix = prefix_of(name);
+    if (prefix == NULL)
         return mt_error_set(error, MT_ERR_CONFIG,
-                            "%sunknown setting %.*s; names begin with " MT_SETTING_PREFIX, where,
-                            (int)(name.length < 100 ? name.length : 100), name.data);
-    name.data += prefix;
-    name.length -= prefix;
+                            "%sunknown setting %.*s; names begin with " MT_SETTING_PREFIX
+                            " or " MT_SETTING_DOCDB_PREFIX,
+                            where, (int)(name.length < 100 ? name.length : 100), name.data);
     if (value.length > 0 && (value.data[0] == '"' || value.data[0] == '\'')) {
         if (value.length == 1 || value.data[0] != value.data[value.length - 1])
             return mt_error_set(error, MT_ERR_CONFIG, "%sa quote at the start but not at the end",
@@ -312,7 +330,7 @@ static enum mt_err take_line(struct mt_config *config, const char *path, int num
     copy = strndup(value.data, value.length);
     if (copy == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
-    result = take(config, name, copy, MT_ORIGIN_FILE, where, seen, error);
+    result = take(config, name, prefix, copy, MT_ORIGIN_FILE, where, seen, error);
     free(copy);
     return result;
 }

@@ -35,16 +35,16 @@ enum mt_err mt_config_set(struct mt_config *config, enum mt_setting setting, con
                           struct mt_error *error);
 
 /*
- * mt_config_load_environment: takes every MEMORY_TRACKER_* variable. An unknown name is CONFIG with
- * the nearest known one; so are a bad value and NAME together with NAME_FILE.
+ * mt_config_load_environment: takes every MEMORY_TRACKER_* and DOCDB_* variable. An unknown name is
+ * CONFIG with the nearest known one; so are a bad value and NAME together with NAME_FILE.
  */
 enum mt_err mt_config_load_environment(struct mt_config *config, char *const *environment,
                                        struct mt_error *error);
 
 /*
- * mt_config_load_text: takes the lines of a configuration file: `MEMORY_TRACKER_NAME=value`, blank
- * lines and lines that begin with `#`; a pair of quotes around a value is dropped. `path` is for
- * messages. CONFIG with path:line for whatever is wrong, a name given twice included.
+ * mt_config_load_text: takes the lines of a configuration file: `NAME=value` with the environment's
+ * names, blank lines and lines that begin with `#`; a pair of quotes around a value is dropped.
+ * `path` is for messages. CONFIG with path:line for whatever is wrong, a name given twice included.
  */
 enum mt_err mt_config_load_text(struct mt_config *config, const char *path, const char *text,
                                 size_t length, struct mt_error *error);
@@ -54,7 +54,8 @@ enum mt_err mt_config_load_text(struct mt_config *config, const char *path, cons
 enum mt_err mt_config_load_file(struct mt_config *config, const char *path, bool optional,
                                 struct mt_error *error);
 
-/* The values; strings are borrowed and live as long as config. HOST and THREADS are never empty. */
+/* The values; strings are borrowed and live as long as config. A setting without a
+ * default is "" until it is given, but HOST and THREADS are never empty. */
 const char *mt_config_string(const struct mt_config *config, enum mt_setting setting);
 int64_t mt_config_number(const struct mt_config *config, enum mt_setting setting);
 enum mt_origin mt_config_origin(const struct mt_config *config, enum mt_setting setting);

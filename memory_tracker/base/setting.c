@@ -6,22 +6,25 @@
 
 #include "base/text.h"
 
+/* clang-format off */
+#define NAME_AT(flags) (((flags) & MT_SETTING_OWN_NAME) != 0 ? sizeof MT_SETTING_PREFIX - 1 : 0)
+
 static const struct mt_setting_info settings[MT_SETTING_COUNT] = {
 #define MT_SETTING(name, option, type, fallback, least, most, programs, flags, placeholder, help)  \
-    [MT_SETTING_##                                                                                 \
-        name] = {#name, option, type, fallback, least, most, programs, flags, placeholder, help},
+    [MT_SETTING_##name] = {&MT_SETTING_PREFIX #name[NAME_AT(flags)], option, type, fallback,       \
+                           least, most, programs, flags, placeholder, help},
 #include "base/setting.def"
 #undef MT_SETTING
 };
+/* clang-format on */
 
 const struct mt_setting_info *mt_setting_info(enum mt_setting setting)
 {
     return &settings[setting];
 }
 
-void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size)
+static void mask_store(const char *value, char *out, size_t size)
 {
-    bool secret = (settings[setting].flags & MT_SETTING_SECRET) != 0;
     const char *scheme = strstr(value, "://");
     /* the last @: a password may hold an @, a / or a ? that nobody percent-encoded */
     const char *at = strrchr(value, '@');
@@ -29,7 +32,7 @@ void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size
     size_t shown = strcspn(rest, "?");
     const char *question = strchr(value, '?');
 
-    if (!secret || strncmp(value, "sqlite:", 7) == 0) {
+    if (strncmp(value, "sqlite:", 7) == 0) {
         (void)snprintf(out, size, "%s", value);
         return;
     }
@@ -43,6 +46,20 @@ void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size
                    at != NULL && scheme != NULL && scheme < at ? (int)(scheme + 3 - value) : 0,
                    value, at != NULL ? "***" : "", (int)shown, rest,
                    rest[shown] == '?' ? "?***" : "");
+}
+
+void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size)
+{
+    const char *question = strchr(value, '?');
+
+    if ((settings[setting].flags & MT_SETTING_SECRET) == 0 || value[0] == '\0')
+        (void)snprintf(out, size, "%s", value);
+    else if (settings[setting].type == MT_TYPE_STORE)
+        mask_store(value, out, size);
+    else if (settings[setting].type == MT_TYPE_OPTIONS && value[0] == '/' && question != NULL)
+        (void)snprintf(out, size, "%.*s?***", (int)(question - value), value);
+    else
+        (void)snprintf(out, size, "***");
 }
 
 bool mt_address_parse(const char *text, size_t length, struct mt_address *address)
@@ -129,15 +146,68 @@ static const char *check_host(const char *value)
     return clean ? NULL : "a name of 1 to 255 bytes without spaces and control characters";
 }
 
-static bool parse_bytes(const char *value, int64_t *bytes)
+static const char *check_token(const char *value)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    bool visible = value[0] != '\0';
+
+    for (const char *c = value; visible && *c != '\0'; c++)
+        visible = (unsigned char)*c > 0x20 && (unsigned char)*c < 0x7F;
+    return visible ? NULL : "a token of visible ASCII characters, as memory-api has it";
+}
+
+static const char *check_servers(const char *value)
+{
+    bool clean = check_token(value) == NULL && strpbrk(value, "/@?#%&=\\\"") == NULL;
+
+    return clean ? NULL
+                 : "HOST or HOST:PORT, several divided by commas, without scheme and options";
+}
+
+static const char *check_name(const char *value)
+{
+    bool clean = value[0] != '\0' && mt_utf8_is_valid(value, strlen(value));
+
+    for (const char *c = value; clean && *c != '\0'; c++)
+        clean = (unsigned char)*c > 0x20 && *c != 0x7F;
+    return clean ? NULL : "a name without spaces and control characters";
+}
+
+static const char *check_options(const char *value)
+{
+    /* check_token takes no empty text, which is fine here */
+    return check_token(value[0] == '\0' ? "x" : value) == NULL
+               ? NULL
+               : "NAME=VALUE&NAME=VALUE... or /DATABASE?NAME=VALUE..., with anything but visible "
+                 "ASCII percent-encoded";
+}
+
+static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+enum { UNIT_COUNT = sizeof units / sizeof units[0] };
+
+/* in the largest unit that leaves a whole number, or plain */
+static void print_bytes(int64_t bytes, bool plain, char text[static 32])
+{
+    size_t unit = 0;
+
+    while (!plain && unit + 1 < UNIT_COUNT && bytes != 0 && bytes % 1024 == 0) {
+        bytes /= 1024;
+        unit++;
+    }
+    (void)snprintf(text, 32, "%lld%s", (long long)bytes, plain ? "" : units[unit]);
+}
+
+static bool parse_bytes(const char *value, bool plain, int64_t *bytes)
+{
     size_t digits = strspn(value, "0123456789");
     int64_t count;
 
     if (!mt_parse_i64((struct mt_slice){value, digits}, &count))
         return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+    if (plain && value[digits] == '\0') {
+        *bytes = count;
+        return true;
+    }
+    for (size_t i = 0; i < UNIT_COUNT; i++)
         if (strcmp(value + digits, units[i]) == 0)
             return !__builtin_mul_overflow(count, (int64_t)1 << (10 * i), bytes);
     return false;
@@ -164,6 +234,9 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
     const char *right = NULL;
     char shown[256];
     char range[128];
+    char least[32];
+    char most[32];
+    bool plain = (info->flags & MT_SETTING_PLAIN_BYTES) != 0;
     int64_t parsed = 0;
 
     switch (info->type) {
@@ -179,6 +252,20 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
     case MT_TYPE_PATH:
         right = value[0] != '\0' ? NULL : "a path";
         break;
+    case MT_TYPE_TOKEN:
+        right = check_token(value);
+        break;
+    case MT_TYPE_SERVERS:
+        right = check_servers(value);
+        break;
+    case MT_TYPE_NAME:
+        right = check_name(value);
+        break;
+    case MT_TYPE_OPTIONS:
+        right = check_options(value);
+        break;
+    case MT_TYPE_TEXT:
+        break;
     case MT_TYPE_SECONDS:
         if (text.length > 1 && text.data[text.length - 1] == 's')
             text.length--;
@@ -191,10 +278,12 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
             right = range;
         break;
     case MT_TYPE_BYTES:
+        print_bytes(info->least, plain, least);
+        print_bytes(info->most, plain, most);
         (void)snprintf(range, sizeof range,
-                       "a size with its unit (B, KiB, MiB, GiB, TiB) from %lldMiB to %lldGiB",
-                       (long long)(info->least >> 20), (long long)(info->most >> 30));
-        if (!parse_bytes(value, &parsed) || parsed < info->least || parsed > info->most)
+                       "a size %s its unit (B, KiB, MiB, GiB, TiB) from %s to %s",
+                       plain ? "with or without" : "with", least, most);
+        if (!parse_bytes(value, plain, &parsed) || parsed < info->least || parsed > info->most)
             right = range;
         break;
     case MT_TYPE_CHOICE:

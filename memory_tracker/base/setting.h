@@ -11,8 +11,9 @@
 
 #include "base/error.h"
 
-/* The prefix of every setting in the environment and in the configuration file. */
-#define MT_SETTING_PREFIX "MEMORY_TRACKER_"
+/* The prefix of a setting in the environment and in the file, and of those that keep their name. */
+#define MT_SETTING_PREFIX       "MEMORY_TRACKER_"
+#define MT_SETTING_DOCDB_PREFIX "DOCDB_"
 
 enum mt_setting {
 #define MT_SETTING(name, ...) MT_SETTING_##name,
@@ -26,9 +27,14 @@ enum mt_setting_type {
     MT_TYPE_LISTEN,  /* listening addresses, divided by commas */
     MT_TYPE_HOST,    /* a host's name: 1 to 255 bytes of UTF-8, no control characters, no space */
     MT_TYPE_PATH,    /* not empty */
+    MT_TYPE_TOKEN,   /* visible ASCII characters, at least one */
+    MT_TYPE_SERVERS, /* host names or addresses, with or without a port, divided by commas */
+    MT_TYPE_NAME,    /* of a database or a collection: not empty, no control characters */
+    MT_TYPE_OPTIONS, /* the end of a mongodb URI; may be empty */
+    MT_TYPE_TEXT,    /* anything, also nothing */
     MT_TYPE_COUNT,   /* an integer */
     MT_TYPE_SECONDS, /* an integer, an `s` may follow */
-    MT_TYPE_BYTES,   /* an integer with B, KiB, MiB, GiB or TiB */
+    MT_TYPE_BYTES,   /* an integer with B, KiB, MiB, GiB or TiB; B may be missing: PLAIN_BYTES */
     MT_TYPE_CHOICE,  /* one of the placeholder's words */
 };
 
@@ -42,15 +48,17 @@ enum mt_program {
 };
 
 enum mt_setting_flag {
-    MT_SETTING_SECRET = 1 << 0, /* may hold a password: has a _FILE form, is masked when shown */
+    MT_SETTING_SECRET = 1 << 0,   /* may hold a password: has a _FILE form, is masked when shown */
+    MT_SETTING_OWN_NAME = 1 << 1, /* its name has no MT_SETTING_PREFIX */
+    MT_SETTING_PLAIN_BYTES = 1 << 2, /* a size may be a plain number of bytes */
 };
 
 /* One row of the table; static and immutable. */
 struct mt_setting_info {
-    const char *name;   /* "STORE" */
-    const char *option; /* "store" */
+    const char *name;   /* "MEMORY_TRACKER_STORE", "DOCDB_HOST" */
+    const char *option; /* "store", "docdb-host" */
     enum mt_setting_type type;
-    const char *fallback; /* the default; NULL: found out at run time */
+    const char *fallback; /* the default; NULL: found out at run time, or none */
     int64_t least, most;  /* bounds of a number */
     unsigned programs;    /* enum mt_program, or-ed: where it is an option */
     unsigned flags;       /* enum mt_setting_flag, or-ed */
@@ -70,9 +78,9 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
                       enum mt_err code, int64_t *number, struct mt_error *error);
 
 /*
- * mt_setting_mask: value as it may be shown. Of a secret one, unless it is a `sqlite:` path, what
- * stands between the scheme and the last `@`, and what follows a `?`, becomes `***`; where an `@`
- * follows a `?`, all after the scheme does. Writes a
+ * mt_setting_mask: value as it may be shown. A secret one is `***`, but: STORE keeps its scheme,
+ * and what stands between the last `@` and a `?` (all of a `sqlite:` path; nothing where an `@`
+ * follows a `?`); DOCDB_OPTIONS keeps what stands before a `?`. Nothing remains nothing. Writes a
  * NUL-terminated, possibly cut string; value and out do not overlap.
  */
 void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size);

@@ -40,8 +40,7 @@ static void put_json(struct mt_buf *out, const struct mt_config *config,
                   access(arguments->config_path, R_OK) == 0 ? "true" : "false");
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
         mt_setting_mask(i, mt_config_string(config, i), shown, sizeof shown);
-        mt_buf_printf(out,
-                      "%s\n{\"name\":\"" MT_SETTING_PREFIX "%s\",\"value\":", i == 0 ? "" : ",",
+        mt_buf_printf(out, "%s\n{\"name\":\"%s\",\"value\":", i == 0 ? "" : ",",
                       mt_setting_info(i)->name);
         append_json(out, shown);
         mt_buf_append_string(out, ",\"from\":");
@@ -56,13 +55,11 @@ static void put_table(struct mt_output *out, const struct mt_config *config,
 {
     struct mt_table table;
     char shown[SHOWN_BYTES];
-    char name[64];
 
     mt_table_init(&table, columns, sizeof columns / sizeof columns[0], out);
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
-        (void)snprintf(name, sizeof name, MT_SETTING_PREFIX "%s", mt_setting_info(i)->name);
         mt_setting_mask(i, mt_config_string(config, i), shown, sizeof shown);
-        mt_table_cell(&table, name);
+        mt_table_cell(&table, mt_setting_info(i)->name);
         mt_table_cell(&table, shown);
         mt_table_cell(&table, mt_config_source(config, i));
     }

@@ -165,10 +165,10 @@ static void append_host(struct mt_buf *out, struct mt_slice host, const char *us
     if (host.length > port && memcmp(host.data + host.length - port, usual_port, port) == 0)
         host.length -= port;
     for (size_t i = 0; i < host.length; i++) {
-        char c = host.data[i];
+        unsigned char c = (unsigned char)host.data[i];
         bool capital = c >= 'A' && c <= 'Z' && memchr(host.data, '%', host.length) == NULL;
 
-        mt_buf_append_char(out, capital ? (char)(c - 'A' + 'a') : c);
+        mt_buf_append_char(out, (char)(capital ? c | 0x20 : c));
     }
 }
 

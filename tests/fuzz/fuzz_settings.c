@@ -41,7 +41,8 @@ static void load(const char *text, size_t size)
     if (result != error.code)
         abort();
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++)
-        if (mt_config_string(config, i)[0] == '\0' || mt_config_source(config, i)[0] == '\0')
+        if (mt_config_source(config, i)[0] == '\0' ||
+            (mt_setting_info(i)->fallback != NULL && mt_config_string(config, i)[0] == '\0'))
             abort();
     mt_config_free(config);
 }

@@ -40,7 +40,7 @@ def clean_environment(extra=None):
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("MEMORY_TRACKER_") and name != "MT_TEST_CLOCK_FILE"
+        if not name.startswith(("MEMORY_TRACKER_", "DOCDB_")) and name != "MT_TEST_CLOCK_FILE"
     }
     environment["TZ"] = "UTC"
     environment["LC_ALL"] = "C.UTF-8"

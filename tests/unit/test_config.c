@@ -129,6 +129,9 @@ static void test_the_environment(void **state)
         "MEMORY_TRACKER_HOST=web=1",
         "MEMORY_TRACKER_THREADS=3",
         "MEMORY_TRACKERS=not ours",
+        "DOCDB=not ours",
+        "DOCDB_HOST=db-1,db-2",
+        "DOCDB_SECRET=",
         "memory_tracker_host=not ours",
         "no equals sign",
         NULL,
@@ -139,6 +142,9 @@ static void test_the_environment(void **state)
     assert_string_equal(mt_config_string(config, MT_SETTING_HOST), "web=1");
     assert_int_equal(mt_config_number(config, MT_SETTING_THREADS), 3);
     assert_string_equal(mt_config_source(config, MT_SETTING_THREADS), "MEMORY_TRACKER_THREADS");
+    assert_string_equal(mt_config_string(config, MT_SETTING_DOCDB_HOST), "db-1,db-2");
+    assert_string_equal(mt_config_source(config, MT_SETTING_DOCDB_HOST), "DOCDB_HOST");
+    assert_int_equal(mt_config_origin(config, MT_SETTING_DOCDB_SECRET), MT_ORIGIN_ENVIRONMENT);
     assert_int_equal(mt_config_load_environment(config, NULL, NULL), MT_OK);
 }
 
@@ -160,6 +166,15 @@ static void test_environments_that_are_wrong(void **state)
     assert_environment_fails(
         "MEMORY_TRACKER_host=a", NULL,
         "unknown setting MEMORY_TRACKER_host; did you mean MEMORY_TRACKER_HOST?");
+    assert_environment_fails("DOCDB_HOTS=a", NULL,
+                             "unknown setting DOCDB_HOTS; did you mean DOCDB_HOST?");
+    assert_environment_fails("DOCDB_URL=a", NULL,
+                             "unknown setting DOCDB_URL; memory-tracker config lists all");
+    assert_environment_fails("MEMORY_TRACKER_DOCDB_HOST=a", NULL,
+                             "unknown setting MEMORY_TRACKER_DOCDB_HOST; memory-tracker config "
+                             "lists all");
+    assert_environment_fails("DOCDB_SECRET=a", "DOCDB_SECRET_FILE=/dev/null",
+                             "DOCDB_SECRET_FILE: DOCDB_SECRET is given twice; keep one");
     assert_environment_fails(
         "MEMORY_TRACKER_COLOUR=red", NULL,
         "unknown setting MEMORY_TRACKER_COLOUR; memory-tracker config lists all");
@@ -168,8 +183,9 @@ static void test_environments_that_are_wrong(void **state)
     assert_environment_fails(
         "MEMORY_TRACKER_THREADS=", NULL,
         "MEMORY_TRACKER_THREADS: bad value '': give a whole number from 1 to 256");
-    assert_environment_fails("MEMORY_TRACKER_STORE=sqlite:a", "MEMORY_TRACKER_STORE_FILE=/dev/null",
-                             "MEMORY_TRACKER_STORE_FILE: STORE is given twice; keep one");
+    assert_environment_fails(
+        "MEMORY_TRACKER_STORE=sqlite:a", "MEMORY_TRACKER_STORE_FILE=/dev/null",
+        "MEMORY_TRACKER_STORE_FILE: MEMORY_TRACKER_STORE is given twice; keep one");
     assert_environment_fails(
         "MEMORY_TRACKER_HOST_FILE=/dev/null", NULL,
         "unknown setting MEMORY_TRACKER_HOST_FILE; did you mean MEMORY_TRACKER_LOG_FILE?");
@@ -210,11 +226,14 @@ static void test_configuration_files_that_are_wrong(void **state)
                       "a.conf:3: unknown setting MEMORY_TRACKER_STROE; did you mean "
                       "MEMORY_TRACKER_STORE?");
     assert_load_fails("STORE=a\n",
-                      "a.conf:1: unknown setting STORE; names begin with MEMORY_TRACKER_");
+                      "a.conf:1: unknown setting STORE; names begin with MEMORY_TRACKER_ or "
+                      "DOCDB_");
     assert_load_fails("MEMORY_TRACKER_STORE\n", "a.conf:1: not a line of the form NAME=value");
-    assert_load_fails("=\n", "a.conf:1: unknown setting ; names begin with MEMORY_TRACKER_");
-    assert_load_fails("MEMORY_TRACKER_HOST=a\nMEMORY_TRACKER_HOST=a\n",
-                      "a.conf:2: MEMORY_TRACKER_HOST: HOST is given twice; keep one");
+    assert_load_fails("=\n",
+                      "a.conf:1: unknown setting ; names begin with MEMORY_TRACKER_ or DOCDB_");
+    assert_load_fails(
+        "MEMORY_TRACKER_HOST=a\nMEMORY_TRACKER_HOST=a\n",
+        "a.conf:2: MEMORY_TRACKER_HOST: MEMORY_TRACKER_HOST is given twice; keep one");
     assert_load_fails("MEMORY_TRACKER_SPOOL=\"a\n",
                       "a.conf:1: a quote at the start but not at the end");
     assert_load_fails("MEMORY_TRACKER_SPOOL='\n",

@@ -72,7 +72,7 @@ static const struct row rows[] = {
     {MT_SETTING_RESPONSE_MEMORY, "1TiB", (int64_t)1 << 40, NULL},
     {MT_SETTING_RESPONSE_MEMORY, "15MiB", 0,
      "X: bad value '15MiB': give a size with its unit (B, KiB, MiB, GiB, TiB) from 16MiB to "
-     "1024GiB"},
+     "1TiB"},
     {MT_SETTING_RESPONSE_MEMORY, "2TiB", 0, "bad value"},
     {MT_SETTING_RESPONSE_MEMORY, "268435456", 0, "with its unit"},
     {MT_SETTING_RESPONSE_MEMORY, "256MB", 0, "with its unit"},
@@ -81,6 +81,39 @@ static const struct row rows[] = {
     {MT_SETTING_RESPONSE_MEMORY, "-1GiB", 0, "with its unit"},
     {MT_SETTING_RESPONSE_MEMORY, "16777216TiB", 0, "with its unit"},
     {MT_SETTING_RESPONSE_MEMORY, "18446744073709551632MiB", 0, "with its unit"},
+    {MT_SETTING_DOCDB_MAX_DATA, "16000000", 16000000, NULL},
+    {MT_SETTING_DOCDB_MAX_DATA, "15MiB", 15 << 20, NULL},
+    {MT_SETTING_DOCDB_MAX_DATA, "16KiB", 16384, NULL},
+    {MT_SETTING_DOCDB_MAX_DATA, "16000001", 0,
+     "X: bad value '16000001': give a size with or without its unit (B, KiB, MiB, GiB, TiB) from "
+     "16384 to 16000000"},
+    {MT_SETTING_DOCDB_MAX_DATA, "16383", 0, "bad value"},
+    {MT_SETTING_DOCDB_MAX_DATA, "16MB", 0, "bad value"},
+    {MT_SETTING_DOCDB_MAX_DATA, "", 0, "bad value"},
+    {MT_SETTING_DOCDB_PORT, "27018", 27018, NULL},
+    {MT_SETTING_DOCDB_PORT, "0", 0, "give a whole number from 1 to 65535"},
+    {MT_SETTING_DOCDB_HOST, "db.example.org", 0, NULL},
+    {MT_SETTING_DOCDB_HOST, "a:27018,[::1],::1", 0, NULL},
+    {MT_SETTING_DOCDB_HOST, "", 0, "give HOST or HOST:PORT"},
+    {MT_SETTING_DOCDB_HOST, "mongodb://h", 0, "without scheme and options"},
+    {MT_SETTING_DOCDB_HOST, "u:p@h", 0, "bad value"},
+    {MT_SETTING_DOCDB_USER, "", 0, NULL},
+    {MT_SETTING_DOCDB_SECRET, "p w\n", 0, NULL},
+    {MT_SETTING_DOCDB_DATABASE_NAME, "a", 0, NULL},
+    {MT_SETTING_DOCDB_DATABASE_NAME, "", 0, "give a name without spaces"},
+    {MT_SETTING_DOCDB_COLLECTION, "a b", 0, "give a name without spaces"},
+    {MT_SETTING_DOCDB_OPTIONS, "", 0, NULL},
+    {MT_SETTING_DOCDB_OPTIONS, "/test?ssl=true&replicaSet=rs0", 0, NULL},
+    {MT_SETTING_DOCDB_OPTIONS, "/test?password=p w", 0, "X: bad value '/test?***': give NAME="},
+    {MT_SETTING_DOCDB_OPTIONS, "password=p w", 0, "X: bad value '***': give NAME="},
+    {MT_SETTING_STORE_TOKEN, "t0k/en==", 0, NULL},
+    {MT_SETTING_STORE_TOKEN, "", 0, "X: bad value '': give a token"},
+    {MT_SETTING_STORE_TOKEN, "secret two", 0, "X: bad value '***': give a token"},
+    {MT_SETTING_STORE_TOKEN, "secret\xC3\xA9", 0, "X: bad value '***': give a token"},
+    {MT_SETTING_TOKENS, "/etc/tokens", 0, NULL},
+    {MT_SETTING_TOKENS, "", 0, "give a path"},
+    {MT_SETTING_ALLOW_INSECURE_TLS, "yes", 1, NULL},
+    {MT_SETTING_ALLOW_INSECURE_TLS, "true", 0, "give no|yes"},
     {MT_SETTING_LOG_LEVEL, "debug", 0, NULL},
     {MT_SETTING_LOG_LEVEL, "critical", 4, NULL},
     {MT_SETTING_LOG_LEVEL, "Debug", 0,
@@ -135,6 +168,7 @@ static void test_the_table(void **state)
     (void)state;
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
         const struct mt_setting_info *info = mt_setting_info(i);
+        const char *name;
 
         assert_true(info->name[0] != '\0' && info->option[0] != '\0' && info->help[0] != '\0');
         assert_true((info->programs & MT_ALL_PROGRAMS) != 0);
@@ -144,11 +178,17 @@ static void test_the_table(void **state)
             assert_string_not_equal(info->name, mt_setting_info(j)->name);
             assert_string_not_equal(info->option, mt_setting_info(j)->option);
         }
-        /* LOG_LEVEL's option is log-level */
-        assert_int_equal(strlen(info->name), strlen(info->option));
-        for (size_t c = 0; info->name[c] != '\0'; c++)
-            assert_int_equal(info->option[c],
-                             info->name[c] == '_' ? '-' : info->name[c] - 'A' + 'a');
+        /* MEMORY_TRACKER_LOG_LEVEL's option is log-level, DOCDB_HOST's docdb-host */
+        name = info->name;
+        if ((info->flags & MT_SETTING_OWN_NAME) == 0) {
+            assert_memory_equal(name, MT_SETTING_PREFIX, strlen(MT_SETTING_PREFIX));
+            name += strlen(MT_SETTING_PREFIX);
+        } else {
+            assert_memory_equal(name, MT_SETTING_DOCDB_PREFIX, strlen(MT_SETTING_DOCDB_PREFIX));
+        }
+        assert_int_equal(strlen(name), strlen(info->option));
+        for (size_t c = 0; name[c] != '\0'; c++)
+            assert_int_equal(info->option[c], name[c] == '_' ? '-' : name[c] - 'A' + 'a');
     }
 }
 
@@ -183,6 +223,14 @@ static void test_secrets_are_masked(void **state)
     assert_mask(MT_SETTING_STORE, "mongodb://u:pw@h/db?a=b", "mongodb://***@h/db?***");
     assert_mask(MT_SETTING_HOST, "a://b:c@d", "a://b:c@d");
     assert_mask(MT_SETTING_STORE, "", "");
+    assert_mask(MT_SETTING_STORE_TOKEN, "pw@x?y", "***");
+    assert_mask(MT_SETTING_STORE_TOKEN, "", "");
+    assert_mask(MT_SETTING_DOCDB_SECRET, "p@w?x", "***");
+    assert_mask(MT_SETTING_DOCDB_USER, "me", "me");
+    assert_mask(MT_SETTING_DOCDB_OPTIONS, "/test?a=p?w", "/test?***");
+    assert_mask(MT_SETTING_DOCDB_OPTIONS, "/test", "***");
+    assert_mask(MT_SETTING_DOCDB_OPTIONS, "?a=pw", "***");
+    assert_mask(MT_SETTING_DOCDB_OPTIONS, "a=pw", "***");
     mt_setting_mask(MT_SETTING_STORE, "mongodb://user:pw@host", small, sizeof small);
     assert_string_equal(small, "mongodb");
 }
