@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "store/mongodb/mongodb.h"
+#include "store/mongodb/seen.h"
 #include "store/uri.h"
 
 static const char default_database[] = "memory_tracker";
@@ -204,7 +205,7 @@ static enum mt_err make_indexes(struct mongodb_store *store, struct mt_error *er
     return err;
 }
 
-static int64_t random_generation(void)
+int64_t mongodb_new_generation(void)
 {
     int64_t generation = 0;
 
@@ -221,7 +222,7 @@ static enum mt_err make_state(struct mongodb_store *store, struct mt_error *erro
 {
     bson_t *filter = state_filter();
     bson_t *update = BCON_NEW("$setOnInsert", "{", "version", BCON_INT32(MONGODB_VERSION),
-                              "generation", BCON_INT64(random_generation()), "}");
+                              "generation", BCON_INT64(mongodb_new_generation()), "}");
     bson_t *options = BCON_NEW("upsert", BCON_BOOL(true));
     bson_t reply;
     bson_error_t failure;
@@ -306,6 +307,7 @@ void mongodb_close(struct mt_store *base)
 {
     struct mongodb_store *store = (struct mongodb_store *)base;
 
+    mongodb_seen_free(store->seen);
     if (store->log != NULL)
         mongoc_collection_destroy(store->log);
     if (store->state != NULL)

@@ -5,7 +5,13 @@ const struct mt_store_ops mongodb_ops = {
     .open = mongodb_open,
     .close = mongodb_close,
     .append = mongodb_append,
+    .scan = mongodb_scan,
+    .token = mongodb_token,
+    .changes = mongodb_changes,
+    .hosts = mongodb_hosts,
+    .prune = mongodb_prune,
     .ping = mongodb_ping,
+    .verify = mongodb_verify,
 };
 
 __attribute__((visibility("default"))) const struct mt_store_module mt_store_module = {

@@ -27,7 +27,7 @@
 
 extern const struct mt_store_ops mongodb_ops; /* module.c */
 
-struct mongodb_seen; /* what changes() handed out lately; changes.c's */
+struct mongodb_seen; /* what changes() handed out lately; seen.h */
 
 struct mongodb_store {
     struct mt_store base;
@@ -54,6 +54,9 @@ enum mt_err mongodb_server_time_us(struct mongodb_store *store, int64_t *now_us,
 /* connect.c: the state document's generation; MISSING where there is none, NEWER_SCHEMA. */
 enum mt_err mongodb_generation(struct mongodb_store *store, int64_t *generation,
                                struct mt_error *error);
+
+/* connect.c: for a store that was never at it: random, above 0. */
+int64_t mongodb_new_generation(void);
 
 /* document.c: *document is initialised, filled and destroyed by the caller afterwards. */
 void mongodb_write_record(const struct mt_record *record, int64_t timestamp, int64_t arrival_us,
@@ -87,8 +90,5 @@ enum mt_err mongodb_prune(struct mt_store *store, int64_t before, int64_t *prune
 enum mt_err mongodb_ping(struct mt_store *store, struct mt_error *error);
 enum mt_err mongodb_verify(struct mt_store *store, bool deep, mt_report *report, void *context,
                            int64_t *findings, struct mt_error *error);
-
-/* changes.c: frees what it remembers; accepts NULL. */
-void mongodb_seen_free(struct mongodb_seen *seen);
 
 #endif
