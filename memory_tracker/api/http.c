@@ -27,7 +27,7 @@ const char *mt_status_reason(int status)
 
 void mt_response_init(struct mt_response *response)
 {
-    *response = (struct mt_response){.status = 500, .content_type = json_type};
+    *response = (struct mt_response){.status = 500, .content_type = json_type, .age_s = -1};
     mt_buf_init(&response->body, 0);
 }
 
@@ -42,6 +42,7 @@ void mt_response_json(struct mt_response *response, int status, const char *body
     response->content_type = json_type;
     response->allow = NULL;
     response->retry_after_s = 0;
+    response->age_s = -1;
     mt_buf_clear(&response->body);
     mt_buf_append_string(&response->body, body);
 }

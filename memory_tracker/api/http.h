@@ -36,6 +36,7 @@ struct mt_response {
     const char *content_type; /* static */
     const char *allow;        /* static value of an Allow header, or NULL */
     int retry_after_s;        /* value of a Retry-After header; 0: none */
+    int64_t age_s;            /* value of an Age header; -1: none */
 };
 
 void mt_response_init(struct mt_response *response);
@@ -72,6 +73,8 @@ struct mt_logs_query {
     int64_t skip;  /* >= 0; INT64_MAX stands for anything larger */
 };
 
+struct mt_window;
+
 /* Work for a worker thread: a value that owns all it needs. */
 struct mt_job {
     /*
@@ -82,6 +85,12 @@ struct mt_job {
      */
     void (*run)(const struct mt_job *job, struct mt_store *store, const struct mt_error *open_error,
                 struct mt_response *response, struct mt_error *error);
+    /*
+     * Fills *response from recent history where the store is away. False, *response untouched, if
+     * that does not hold all of the answer. NULL: only the store can tell.
+     */
+    bool (*from_window)(const struct mt_job *job, const struct mt_window *window,
+                        struct mt_response *response);
     struct mt_logs_query logs;
     bool is_large; /* may take long: quick jobs need not wait behind it */
     int64_t now_s; /* the clock when the request came */

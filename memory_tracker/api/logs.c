@@ -1,5 +1,6 @@
 #include "api/handler.h"
 #include "api/parameter.h"
+#include "api/window.h"
 #include "record/json.h"
 
 enum {
@@ -22,6 +23,31 @@ static enum mt_err emit_entry(void *context, const struct mt_record *record, str
         return mt_error_set(error, MT_ERR_NO_MEMORY, "no memory for the answer: %zu bytes so far",
                             body->length);
     return MT_OK;
+}
+
+/* A body of at most limit entries, of which room for the first is made at once. */
+static void begin_entries(struct mt_response *response, int64_t limit)
+{
+    int64_t reserved = limit < RESERVED_ENTRIES_MAX ? limit : RESERVED_ENTRIES_MAX;
+
+    mt_response_json(response, 200, "");
+    response->body.limit = 2 + (size_t)limit * ENTRY_MAX;
+    mt_buf_reserve(&response->body, 2 + ENTRY_TYPICAL * (size_t)reserved);
+    mt_buf_append_char(&response->body, '[');
+}
+
+static bool logs_from_window(const struct mt_job *job, const struct mt_window *window,
+                             struct mt_response *response)
+{
+    struct mt_window_page page;
+
+    if (!mt_window_find(window, job->logs.limit, job->logs.skip, job->now_s, &page))
+        return false;
+    begin_entries(response, job->logs.limit);
+    mt_window_render(window, &page, &response->body);
+    mt_buf_append_char(&response->body, ']');
+    (void)mt_response_settle(response);
+    return true;
 }
 
 static void run_logs(const struct mt_job *job, struct mt_store *store,
@@ -47,12 +73,7 @@ static void run_logs(const struct mt_job *job, struct mt_store *store,
         mt_response_fail(response, error->code);
         return;
     }
-    mt_response_json(response, 200, "");
-    response->body.limit = 2 + (size_t)limit * ENTRY_MAX;
-    mt_buf_reserve(&response->body,
-                   2 + ENTRY_TYPICAL *
-                           (size_t)(limit < RESERVED_ENTRIES_MAX ? limit : RESERVED_ENTRIES_MAX));
-    mt_buf_append_char(&response->body, '[');
+    begin_entries(response, limit);
     code = mt_store_scan(store, &query, emit_entry, &response->body, error);
     mt_buf_append_char(&response->body, ']');
     if (code == MT_OK && mt_response_settle(response) != MT_OK)
@@ -78,6 +99,7 @@ void mt_handle_logs(const struct mt_request *request, const struct mt_api_state 
     answer->kind = MT_ANSWER_JOB;
     answer->job = (struct mt_job){
         .run = run_logs,
+        .from_window = logs_from_window,
         .logs = {.limit = parameters.value[MT_PARAMETER_LIMIT],
                  .skip = parameters.value[MT_PARAMETER_SKIP]},
         .is_large = parameters.value[MT_PARAMETER_LIMIT] > QUICK_ENTRIES_MAX,

@@ -1,8 +1,10 @@
 /* memory-api: answers questions about the history over HTTP. */
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "api/follower.h"
 #include "api/health_check.h"
 #include "api/library_output.h"
 #include "api/limits.h"
@@ -12,6 +14,12 @@
 #include "base/command.h"
 #include "base/log.h"
 #include "store/module.h"
+#include "store/uri.h"
+
+enum {
+    STORE_TIMEOUT_MS = 3000, /* short, so that the end of the program is not held up */
+    POLL_MS = 500,
+};
 
 enum { OPTION_HEALTH_CHECK };
 
@@ -59,12 +67,34 @@ static void say_ready(const struct mt_server_options *server)
            text, server->loops, server->workers, (long long)server->most_connections);
 }
 
+/* With a follower if the store is another machine's. */
+static enum mt_err serve_store(struct mt_server_options *server, int64_t stale_limit_ms,
+                               struct mt_error *error)
+{
+    struct mt_follower_options follow = {.store = server->store,
+                                         .timeout_ms = server->store_timeout_ms,
+                                         .poll_ms = POLL_MS,
+                                         .stale_limit_ms = stale_limit_ms};
+    struct mt_follower *follower = NULL;
+    enum mt_err result = MT_OK;
+
+    if (mt_store_is_remote(server->store)) {
+        result = mt_follower_start(&follow, &follower, error);
+        if (result == MT_OK)
+            server->standby = mt_follower_standby(follower);
+    }
+    if (result == MT_OK)
+        result = mt_server_run(server, error);
+    mt_follower_stop(follower);
+    return result;
+}
+
 static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
 {
     struct mt_listeners listeners;
     struct mt_server_options server = {
         .listeners = &listeners,
-        .store = mt_config_string(config, MT_SETTING_STORE),
+        .store_timeout_ms = STORE_TIMEOUT_MS,
         .loops = (size_t)mt_config_number(config, MT_SETTING_THREADS),
         .workers = (size_t)mt_config_number(config, MT_SETTING_WORKERS),
         .client_timeout_ms = mt_config_number(config, MT_SETTING_CLIENT_TIMEOUT) * 1000,
@@ -73,21 +103,28 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
         .access_log = (enum mt_access_format)mt_config_number(config, MT_SETTING_ACCESS_LOG),
         .ready = say_ready,
     };
-    enum mt_err result;
+    char *store = NULL;
+    enum mt_err result = mt_store_uri(config, &store, error);
 
+    if (result != MT_OK)
+        return result;
+    server.store = store;
     tune_memory();
     mt_store_use_modules();
     mt_threads_block_signals();
     mt_library_output_to_log();
     mt_log_never_wait();
     result = mt_listeners_open(mt_config_string(config, MT_SETTING_LISTEN), &listeners, error);
-    if (result != MT_OK)
-        return result;
-    result = mt_limits_connections(mt_config_number(config, MT_SETTING_MAX_CONNECTIONS),
-                                   mt_server_descriptors(&server), &server.most_connections, error);
-    if (result == MT_OK)
-        result = mt_server_run(&server, error);
-    mt_listeners_close(&listeners);
+    if (result == MT_OK) {
+        result =
+            mt_limits_connections(mt_config_number(config, MT_SETTING_MAX_CONNECTIONS),
+                                  mt_server_descriptors(&server), &server.most_connections, error);
+        if (result == MT_OK)
+            result = serve_store(&server, mt_config_number(config, MT_SETTING_STALE_LIMIT) * 1000,
+                                 error);
+        mt_listeners_close(&listeners);
+    }
+    free(store);
     return result;
 }
 

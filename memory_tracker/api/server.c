@@ -253,6 +253,8 @@ enum mt_err mt_server_run(const struct mt_server_options *options, struct mt_err
                                    .queue_limit = options->workers * QUEUED_PER_WORKER,
                                    .store = options->store,
                                    .busy_wait_ms = BUSY_WAIT_MS,
+                                   .timeout_ms = options->store_timeout_ms,
+                                   .standby = options->standby,
                                    .reopen_after_ms = REOPEN_AFTER_MS};
     enum mt_err result;
 

@@ -11,11 +11,14 @@
 
 #include "api/access_log.h"
 #include "api/listener.h"
+#include "api/threads.h"
 #include "base/error.h"
 
 struct mt_server_options {
     const struct mt_listeners *listeners; /* open; the caller closes them afterwards */
     const char *store;                    /* URI */
+    int store_timeout_ms;                 /* see mt_store_options */
+    struct mt_standby standby;            /* for a remote store */
     size_t loops;
     size_t workers;
     int64_t most_connections;      /* at once, over all loops */

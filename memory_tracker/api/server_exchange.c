@@ -63,11 +63,18 @@ static void add_header(h2o_req_t *req, const h2o_token_t *name, const char *valu
     h2o_add_header(&req->pool, &req->res.headers, name, NULL, value, strlen(value));
 }
 
+static void add_number_header(h2o_req_t *req, const h2o_token_t *name, int64_t value)
+{
+    char number[24];
+
+    (void)snprintf(number, sizeof number, "%lld", (long long)value);
+    add_header(req, name, h2o_strdup(&req->pool, number, SIZE_MAX).base);
+}
+
 static void answer(struct exchange *exchange)
 {
     struct mt_response *response = &exchange->response;
     h2o_req_t *req = exchange->req;
-    char number[24];
 
     req->res.status = response->status;
     req->res.reason = mt_status_reason(response->status);
@@ -77,10 +84,10 @@ static void answer(struct exchange *exchange)
         add_header(req, H2O_TOKEN_CONTENT_TYPE, response->content_type);
     if (response->allow != NULL)
         add_header(req, H2O_TOKEN_ALLOW, response->allow);
-    if (response->retry_after_s > 0) {
-        (void)snprintf(number, sizeof number, "%d", response->retry_after_s);
-        add_header(req, H2O_TOKEN_RETRY_AFTER, h2o_strdup(&req->pool, number, strlen(number)).base);
-    }
+    if (response->retry_after_s > 0)
+        add_number_header(req, H2O_TOKEN_RETRY_AFTER, response->retry_after_s);
+    if (response->age_s >= 0)
+        add_number_header(req, H2O_TOKEN_AGE, response->age_s);
     if (exchange->client->loop->phase != SERVING)
         req->http1_is_persistent = 0;
     h2o_start_response(req, &exchange->generator);

@@ -4,10 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "api/store_log.h"
 #include "base/clock.h"
-#include "base/log.h"
-
-enum { LOG_CHANGE_MS = 1000, LOG_AGAIN_MS = 60000 };
 
 void mt_threads_block_signals(void)
 {
@@ -44,6 +42,141 @@ bool mt_gauge_try_add(struct mt_gauge *gauge, int64_t amount, int64_t limit)
             return false;
     } while (!atomic_compare_exchange_weak(&gauge->value, &seen, seen + amount));
     return true;
+}
+
+struct mt_guard {
+    pthread_rwlock_t lock;
+};
+
+struct mt_guard *mt_guard_new(void)
+{
+    struct mt_guard *guard = malloc(sizeof *guard);
+    pthread_rwlockattr_t attributes;
+
+    if (guard == NULL)
+        return NULL;
+    (void)pthread_rwlockattr_init(&attributes);
+    /* by default readers that come and go without a pause would keep a writer out for ever */
+    (void)pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    (void)pthread_rwlock_init(&guard->lock, &attributes);
+    (void)pthread_rwlockattr_destroy(&attributes);
+    return guard;
+}
+
+void mt_guard_free(struct mt_guard *guard)
+{
+    if (guard != NULL)
+        (void)pthread_rwlock_destroy(&guard->lock);
+    free(guard);
+}
+
+void mt_guard_read(struct mt_guard *guard)
+{
+    (void)pthread_rwlock_rdlock(&guard->lock);
+}
+
+void mt_guard_write(struct mt_guard *guard)
+{
+    (void)pthread_rwlock_wrlock(&guard->lock);
+}
+
+void mt_guard_leave(struct mt_guard *guard)
+{
+    (void)pthread_rwlock_unlock(&guard->lock);
+}
+
+struct mt_ticker {
+    void (*tick)(void *context);
+    void *context;
+    int every_ms;
+    pthread_t thread;
+    pthread_mutex_t mu;
+    pthread_cond_t changed;
+    bool hurries;             /* guarded by mu */
+    struct mt_gauge stopping; /* changes with mu held */
+};
+
+/* Until the next tick is due. False: there is none. */
+static bool wait_for_tick(struct mt_ticker *ticker)
+{
+    int64_t until_ms = mt_clock_monotonic_ms() + ticker->every_ms;
+    struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+    int failure = 0;
+
+    (void)pthread_mutex_lock(&ticker->mu);
+    while (!ticker->hurries && !mt_ticker_is_stopping(ticker) && failure == 0)
+        failure = pthread_cond_timedwait(&ticker->changed, &ticker->mu, &until);
+    ticker->hurries = false;
+    (void)pthread_mutex_unlock(&ticker->mu);
+    return !mt_ticker_is_stopping(ticker);
+}
+
+static void *run_ticker(void *context)
+{
+    struct mt_ticker *ticker = context;
+
+    do
+        ticker->tick(ticker->context);
+    while (wait_for_tick(ticker));
+    return NULL;
+}
+
+static void free_ticker(struct mt_ticker *ticker)
+{
+    (void)pthread_cond_destroy(&ticker->changed);
+    (void)pthread_mutex_destroy(&ticker->mu);
+    free(ticker);
+}
+
+enum mt_err mt_ticker_start(int every_ms, void (*tick)(void *context), void *context,
+                            struct mt_ticker **ticker, struct mt_error *error)
+{
+    struct mt_ticker *new = calloc(1, sizeof *new);
+    pthread_condattr_t attributes;
+    int failure;
+
+    *ticker = new;
+    if (new == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory for another thread");
+    new->tick = tick;
+    new->context = context;
+    new->every_ms = every_ms;
+    (void)pthread_mutex_init(&new->mu, NULL);
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&new->changed, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    failure = pthread_create(&new->thread, NULL, run_ticker, new);
+    if (failure == 0)
+        return MT_OK;
+    *ticker = NULL;
+    free_ticker(new);
+    return mt_error_set_errno(error, MT_ERR_FAILED, failure, "cannot start another thread");
+}
+
+void mt_ticker_hurry(struct mt_ticker *ticker)
+{
+    (void)pthread_mutex_lock(&ticker->mu);
+    ticker->hurries = true;
+    (void)pthread_cond_signal(&ticker->changed);
+    (void)pthread_mutex_unlock(&ticker->mu);
+}
+
+bool mt_ticker_is_stopping(const struct mt_ticker *ticker)
+{
+    return mt_gauge_get(&ticker->stopping) != 0;
+}
+
+void mt_ticker_stop(struct mt_ticker *ticker)
+{
+    if (ticker == NULL)
+        return;
+    (void)pthread_mutex_lock(&ticker->mu);
+    mt_gauge_set(&ticker->stopping, 1);
+    (void)pthread_cond_signal(&ticker->changed);
+    (void)pthread_mutex_unlock(&ticker->mu);
+    (void)pthread_join(ticker->thread, NULL);
+    free_ticker(ticker);
 }
 
 enum gate { GATE_SHUT, GATE_OPEN, GATE_GIVEN_UP };
@@ -151,15 +284,14 @@ struct mt_pool {
     pthread_cond_t changed;
     struct {
         struct mt_work *first, *last;
-    } lanes[LANE_COUNT];     /* guarded by mu */
-    size_t waiting;          /* guarded by mu: in all lanes */
-    unsigned passed;         /* guarded by mu: quick work taken since large work waits */
-    bool stopping;           /* guarded by mu */
-    enum mt_err logged_code; /* guarded by mu: what was last said about the store */
-    int64_t logged_ms;       /* guarded by mu */
-    size_t started;          /* workers; only used by the thread that starts and stops */
+    } lanes[LANE_COUNT]; /* guarded by mu */
+    size_t waiting;      /* guarded by mu: in all lanes */
+    unsigned passed;     /* guarded by mu: quick work taken since large work waits */
+    bool stopping;       /* guarded by mu */
+    size_t started;      /* workers; only used by the thread that starts and stops */
     pthread_t *threads;
     struct mt_gauge openings; /* how often a worker opened the store */
+    struct mt_store_log *log;
 };
 
 /* Owned by its worker's thread. */
@@ -169,6 +301,7 @@ struct worker {
     struct mt_error open_error; /* why store is NULL */
     int64_t opened_ms;          /* when it last tried */
     int64_t openings;           /* the pool's, just before that */
+    int64_t returns;            /* the stand-in's, just before that */
     bool tried;
 };
 
@@ -179,39 +312,42 @@ static bool is_cancelled(void *context)
     return mt_gauge_get(&work->cancelled) != 0;
 }
 
-/*
- * One line when the store goes and one when it comes back, not one per worker, second and request;
- * where it comes and goes quickly, still not more than one a second.
- */
-static void log_outcome(struct mt_pool *pool, const struct mt_error *error)
+static void tell(const struct mt_pool *pool, const struct mt_error *outcome)
 {
-    int64_t now_ms = mt_clock_monotonic_ms();
-    int64_t quiet_ms;
-    bool speak;
+    const struct mt_standby *standby = &pool->options.standby;
 
-    (void)pthread_mutex_lock(&pool->mu);
-    quiet_ms = now_ms - pool->logged_ms;
-    if (error->code == pool->logged_code)
-        speak = error->code != MT_OK && quiet_ms >= LOG_AGAIN_MS;
+    if (standby->tell != NULL)
+        standby->tell(standby->context, outcome);
     else
-        speak = quiet_ms >= LOG_CHANGE_MS || pool->logged_ms == 0;
-    if (speak) {
-        pool->logged_code = error->code;
-        pool->logged_ms = now_ms;
-    }
-    (void)pthread_mutex_unlock(&pool->mu);
-    if (speak && error->code != MT_OK)
-        mt_log_error(error);
-    else if (speak)
-        mt_log(MT_LOG_INFO, "the store answers again");
+        mt_store_log_tell(pool->log, outcome);
+}
+
+static int64_t count_returns(const struct mt_pool *pool)
+{
+    const struct mt_standby *standby = &pool->options.standby;
+
+    return standby->returns != NULL ? standby->returns(standby->context) : 0;
+}
+
+static void close_store(struct worker *worker)
+{
+    mt_store_close(worker->store);
+    worker->store = NULL;
 }
 
 static void open_store(struct worker *worker)
 {
     const struct mt_pool_options *options = &worker->pool->options;
-    struct mt_store_options how = {.read_only = true, .busy_wait_ms = options->busy_wait_ms};
+    struct mt_store_options how = {.read_only = true,
+                                   .busy_wait_ms = options->busy_wait_ms,
+                                   .timeout_ms = options->timeout_ms};
     int64_t now_ms = mt_clock_monotonic_ms();
+    int64_t returns = count_returns(worker->pool);
 
+    if (worker->returns != returns) {
+        close_store(worker);
+        worker->tried = false;
+    }
     /* where another worker got through, so will this one: after a /readyz that says 200, no worker
      * goes on saying 503 for its turn to come */
     if (worker->store != NULL ||
@@ -221,8 +357,18 @@ static void open_store(struct worker *worker)
     worker->tried = true;
     worker->opened_ms = now_ms;
     worker->openings = mt_gauge_get(&worker->pool->openings);
+    worker->returns = returns;
     if (mt_store_open(options->store, &how, &worker->store, &worker->open_error) == MT_OK)
         mt_gauge_add(&worker->pool->openings, 1);
+}
+
+/* The store did not answer in time, or not at all: recent history may do. */
+static bool stand_in(const struct mt_pool *pool, struct mt_work *work)
+{
+    const struct mt_standby *standby = &pool->options.standby;
+
+    return standby->answer != NULL &&
+           standby->answer(standby->context, &work->job, &work->response);
 }
 
 static void run_job(struct worker *worker, struct mt_work *work)
@@ -234,25 +380,40 @@ static void run_job(struct worker *worker, struct mt_work *work)
     open_store(worker);
     work->job.run(&work->job, worker->store, worker->store == NULL ? &worker->open_error : NULL,
                   &work->response, &error);
-    if (error.code != MT_ERR_CANCELLED)
-        log_outcome(worker->pool, &error);
+    if (error.code == MT_ERR_CANCELLED)
+        return;
+    tell(worker->pool, &error);
+    if (mt_err_http_status(error.code) == 503)
+        (void)stand_in(worker->pool, work);
     /* a handle that failed may be one on a file that is gone: the next job gets a new one */
-    if (error.code != MT_OK && error.code != MT_ERR_CANCELLED && worker->store != NULL &&
-        mt_clock_monotonic_ms() - worker->opened_ms >= worker->pool->options.reopen_after_ms) {
-        mt_store_close(worker->store);
-        worker->store = NULL;
-    }
+    if (error.code != MT_OK && worker->store != NULL &&
+        mt_clock_monotonic_ms() - worker->opened_ms >= worker->pool->options.reopen_after_ms)
+        close_store(worker);
+}
+
+static bool is_away(const struct mt_pool *pool, struct mt_error *why)
+{
+    const struct mt_standby *standby = &pool->options.standby;
+
+    return standby->is_away != NULL && standby->is_away(standby->context, why);
 }
 
 static void do_work(struct worker *worker, struct mt_work *work)
 {
+    struct mt_error why = {0};
+
     mt_response_init(&work->response);
     if (is_cancelled(work))
         mt_response_fail(&work->response, MT_ERR_CANCELLED);
-    else if (mt_clock_monotonic_ms() >= work->job.deadline_ms)
-        mt_response_fail(&work->response, MT_ERR_DEADLINE);
-    else
+    else if (is_away(worker->pool, &why)) {
+        struct mt_error known = {0};
+
+        if (!stand_in(worker->pool, work))
+            work->job.run(&work->job, NULL, &why, &work->response, &known);
+    } else if (mt_clock_monotonic_ms() < work->job.deadline_ms)
         run_job(worker, work);
+    else if (!stand_in(worker->pool, work))
+        mt_response_fail(&work->response, MT_ERR_DEADLINE);
     work->done(work);
 }
 
@@ -306,7 +467,11 @@ enum mt_err mt_pool_start(const struct mt_pool_options *options, struct mt_pool 
 
     if (new != NULL)
         new->threads = calloc(options->workers, sizeof *new->threads);
-    if (new == NULL || new->threads == NULL) {
+    if (new != NULL)
+        new->log = mt_store_log_new();
+    if (new == NULL || new->threads == NULL || new->log == NULL) {
+        if (new != NULL)
+            free(new->threads);
         free(new);
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory for %zu workers",
                             options->workers);
@@ -360,6 +525,7 @@ void mt_pool_stop(struct mt_pool *pool)
         (void)pthread_join(pool->threads[i], NULL);
     (void)pthread_cond_destroy(&pool->changed);
     (void)pthread_mutex_destroy(&pool->mu);
+    mt_store_log_free(pool->log);
     free(pool->threads);
     free(pool);
 }

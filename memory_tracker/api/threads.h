@@ -43,6 +43,32 @@ void mt_gauge_add(struct mt_gauge *gauge, int64_t amount);
 /* mt_gauge_try_add: adds unless the sum would be above limit. */
 bool mt_gauge_try_add(struct mt_gauge *gauge, int64_t amount, int64_t limit);
 
+struct mt_guard; /* a lock that one writer holds, or any number of readers */
+
+struct mt_guard *mt_guard_new(void);         /* NULL: no memory */
+void mt_guard_free(struct mt_guard *guard);  /* accepts NULL */
+void mt_guard_read(struct mt_guard *guard);  /* waits for a writer, also for one that waits */
+void mt_guard_write(struct mt_guard *guard); /* waits for everybody */
+void mt_guard_leave(struct mt_guard *guard);
+
+struct mt_ticker; /* a thread that does something again and again; stopped by mt_ticker_stop */
+
+/*
+ * mt_ticker_start: a thread calls tick at once, then every_ms after it returned. *ticker is set
+ * before that, and NULL on failure: FAILED if there is no thread to be had, NO_MEMORY.
+ */
+enum mt_err mt_ticker_start(int every_ms, void (*tick)(void *context), void *context,
+                            struct mt_ticker **ticker, struct mt_error *error);
+
+/* mt_ticker_hurry: the next tick begins at once, or right after the present one. Any thread. */
+void mt_ticker_hurry(struct mt_ticker *ticker);
+
+/* mt_ticker_is_stopping: a tick that takes long is to come to its end. Any thread. */
+bool mt_ticker_is_stopping(const struct mt_ticker *ticker);
+
+/* mt_ticker_stop: waits for the present tick, ends the thread and frees it. Accepts NULL. */
+void mt_ticker_stop(struct mt_ticker *ticker);
+
 /* One job on its way through the pool; embedded in what its submitter keeps about it. */
 struct mt_work {
     struct mt_job job;                  /* filled by the submitter, owned by the pool until done */
@@ -52,12 +78,30 @@ struct mt_work {
     struct mt_work *next;               /* the pool's */
 };
 
+/*
+ * Who stands in for a store that is away, so that no worker waits for it. All of it may be called
+ * by any thread until the pool is stopped; without a stand-in is_away is NULL, as are the others.
+ */
+struct mt_standby {
+    void *context;
+    /* The store is known to be away: jobs need not try it. *why is set then. */
+    bool (*is_away)(void *context, struct mt_error *why);
+    /* Answers a job instead of the store. False, *response untouched, if it cannot. */
+    bool (*answer)(void *context, const struct mt_job *job, struct mt_response *response);
+    /* What became of a job that tried the store; code MT_OK: all went well. Logs it. */
+    void (*tell)(void *context, const struct mt_error *outcome);
+    /* Has another value each time the store came back: handles from before are to be replaced. */
+    int64_t (*returns)(void *context);
+};
+
 struct mt_pool_options {
     size_t workers;
     size_t queue_limit;  /* most jobs that wait for a worker */
     const char *store;   /* URI; must live as long as the pool */
     int busy_wait_ms;    /* see mt_store_options */
+    int timeout_ms;      /* see mt_store_options */
     int reopen_after_ms; /* least time between two attempts of a worker to open the store */
+    struct mt_standby standby;
 };
 
 struct mt_pool; /* from mt_pool_start, ended by mt_pool_stop; any thread may submit */

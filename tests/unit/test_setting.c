@@ -58,6 +58,8 @@ static const struct row rows[] = {
     {MT_SETTING_INTERVAL, "1.5", 0, "bad value"},
     {MT_SETTING_INTERVAL, "-1", 0, "bad value"},
     {MT_SETTING_INTERVAL, "", 0, "bad value"},
+    {MT_SETTING_STALE_LIMIT, "0", 0, NULL},
+    {MT_SETTING_STALE_LIMIT, "86401", 0, "bad value"},
     {MT_SETTING_DRAIN_DELAY, "0", 0, NULL},
     {MT_SETTING_SPOOL, "a", 0, NULL},
     {MT_SETTING_SPOOL, "", 0, "X: bad value '': give a path"},

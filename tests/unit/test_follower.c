@@ -1,0 +1,501 @@
+#include "unit.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/follower.h"
+#include "api/window.h"
+#include "base/clock.h"
+#include "store/ops.h"
+
+enum { NEVER_MS = 24 * 60 * 60 * 1000, POLL_MS = 5, MOST = 20000 };
+
+/* A store in memory whose parts fail as the test wants it. */
+static struct {
+    pthread_mutex_t mu;
+    struct mt_record *records; /* guarded by mu, as is all else; in order of arrival */
+    size_t count;
+    size_t pruned; /* of the first ones */
+    uint64_t generation;
+    enum mt_err open_fails, ping_fails, scan_fails, changes_fails;
+    int64_t opened, closed, scans, pings;
+} fake = {.mu = PTHREAD_MUTEX_INITIALIZER};
+
+static enum mt_err fails(enum mt_err code, struct mt_error *error)
+{
+    return code == MT_OK ? MT_OK : mt_error_set(error, code, "not today");
+}
+
+static void lock(void)
+{
+    (void)pthread_mutex_lock(&fake.mu);
+}
+
+static void unlock(void)
+{
+    (void)pthread_mutex_unlock(&fake.mu);
+}
+
+static const struct mt_store_ops fake_ops;
+
+static enum mt_err fake_open(const char *uri, const struct mt_store_options *options,
+                             struct mt_store **store, struct mt_error *error)
+{
+    enum mt_err code;
+
+    assert_string_equal(uri, "fake://here");
+    assert_true(options->read_only);
+    assert_int_equal(options->timeout_ms, 77);
+    lock();
+    code = fails(fake.open_fails, error);
+    fake.opened += code == MT_OK;
+    unlock();
+    if (code == MT_OK) {
+        *store = calloc(1, sizeof **store);
+        (*store)->ops = &fake_ops;
+    }
+    return code;
+}
+
+static void fake_close(struct mt_store *store)
+{
+    lock();
+    fake.closed++;
+    unlock();
+    free(store);
+}
+
+static enum mt_err fake_ping(struct mt_store *store, struct mt_error *error)
+{
+    enum mt_err code;
+
+    (void)store;
+    lock();
+    fake.pings++;
+    code = fails(fake.ping_fails, error);
+    unlock();
+    return code;
+}
+
+static enum mt_err fake_token(struct mt_store *store, struct mt_token *token,
+                              struct mt_error *error)
+{
+    enum mt_err code;
+
+    (void)store;
+    lock();
+    code = fails(fake.scan_fails, error);
+    *token = (struct mt_token){fake.generation, (int64_t)fake.count};
+    unlock();
+    return code;
+}
+
+/* Order and limit are the window's business as far as this goes: fewer than it holds are here. */
+static enum mt_err fake_scan(struct mt_store *store, const struct mt_query *query, mt_emit *emit,
+                             void *context, struct mt_error *error)
+{
+    enum mt_err code;
+
+    (void)store;
+    lock();
+    code = fails(fake.scan_fails, error);
+    fake.scans += query->from == 0;
+    for (size_t i = fake.pruned; code == MT_OK && i < fake.count; i++)
+        if (fake.records[i].timestamp >= query->from &&
+            fake.records[i].timestamp <= query->now_s + MT_FUTURE_SLACK_S)
+            code = emit(context, &fake.records[i], error);
+    unlock();
+    return code;
+}
+
+static enum mt_err fake_changes(struct mt_store *store, struct mt_token *token, size_t limit,
+                                mt_emit *emit, void *context, bool *reset, struct mt_error *error)
+{
+    enum mt_err code;
+
+    (void)store;
+    lock();
+    code = fails(fake.changes_fails, error);
+    *reset = code == MT_OK && token->generation != fake.generation;
+    if (*reset)
+        *token = (struct mt_token){fake.generation, (int64_t)fake.count};
+    for (size_t i = (size_t)token->sequence; code == MT_OK && i < fake.count && limit > 0;
+         limit--) {
+        code = emit(context, &fake.records[i], error);
+        token->sequence = (int64_t)++i;
+    }
+    unlock();
+    return code;
+}
+
+static const struct mt_store_ops fake_ops = {.scheme = "fake:",
+                                             .open = fake_open,
+                                             .close = fake_close,
+                                             .scan = fake_scan,
+                                             .token = fake_token,
+                                             .changes = fake_changes,
+                                             .ping = fake_ping};
+
+static enum mt_err find_fake(const char *uri, const struct mt_store_ops **ops,
+                             struct mt_error *error)
+{
+    (void)uri;
+    (void)error;
+    *ops = &fake_ops;
+    return MT_OK;
+}
+
+/* Each record has a total of its own, by which it is known. */
+static void arrive(int64_t timestamp, int64_t total_mib)
+{
+    struct mt_record *record;
+
+    lock();
+    assert_true(fake.count < MOST);
+    record = &fake.records[fake.count++];
+    *record = (struct mt_record){.timestamp = timestamp, .host = "h"};
+    mt_record_set(record, MT_FIELD_MEM_TOTAL, total_mib * 1024);
+    mt_record_set(record, MT_FIELD_MEM_FREE, 0);
+    unlock();
+}
+
+static bool render(const struct mt_job *job, const struct mt_window *window,
+                   struct mt_response *response)
+{
+    struct mt_window_page page;
+
+    if (!mt_window_find(window, job->logs.limit, job->logs.skip, job->now_s, &page))
+        return false;
+    mt_response_json(response, 200, "");
+    mt_window_render(window, &page, &response->body);
+    return true;
+}
+
+/* What it would say: the totals of the newest records, oldest first, or "?". */
+static const char *ask(const struct mt_standby *standby, int64_t limit, int64_t *age_s)
+{
+    static char text[128];
+    struct mt_job job = {
+        .from_window = render, .logs = {.limit = limit}, .now_s = mt_clock_wall_s()};
+    struct mt_response response;
+    size_t length = 0;
+
+    mt_response_init(&response);
+    (void)snprintf(text, sizeof text, "?");
+    if (standby->answer(standby->context, &job, &response)) {
+        text[0] = '\0';
+        if (response.body.length > 0)
+            for (const char *at = mt_buf_string(&response.body);
+                 (at = strstr(at, "\"total\":")) != NULL; at++)
+                length += (size_t)snprintf(text + length, sizeof text - length, "%s%ld",
+                                           length > 0 ? " " : "", strtol(at + 8, NULL, 10));
+        assert_true(response.age_s >= 0);
+    } else {
+        assert_true(response.age_s == -1);
+        assert_int_equal(response.status, 500);
+    }
+    if (age_s != NULL)
+        *age_s = response.age_s;
+    mt_response_fini(&response);
+    return text;
+}
+
+static void nap(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void wait_for(const struct mt_standby *standby, int64_t limit, const char *expected)
+{
+    int64_t until_ms = mt_clock_monotonic_ms() + 30000;
+
+    while (strcmp(ask(standby, limit, NULL), expected) != 0) {
+        if (mt_clock_monotonic_ms() > until_ms)
+            fail_msg("it says %s, never %s", ask(standby, limit, NULL), expected);
+        nap();
+    }
+}
+
+static struct mt_error wait_away(const struct mt_standby *standby, bool is_away)
+{
+    int64_t until_ms = mt_clock_monotonic_ms() + 30000;
+    struct mt_error why = {0};
+
+    while (standby->is_away(standby->context, &why) != is_away) {
+        if (mt_clock_monotonic_ms() > until_ms)
+            fail_msg("it never finds the store %s", is_away ? "away" : "back");
+        nap();
+    }
+    return why;
+}
+
+static void set(enum mt_err *what, enum mt_err code)
+{
+    lock();
+    *what = code;
+    unlock();
+}
+
+static int64_t count(const int64_t *what)
+{
+    int64_t value;
+
+    lock();
+    value = *what;
+    unlock();
+    return value;
+}
+
+static struct mt_follower *start(int64_t stale_limit_ms, int poll_ms, struct mt_standby *standby)
+{
+    struct mt_follower_options options = {.store = "fake://here",
+                                          .timeout_ms = 77,
+                                          .poll_ms = poll_ms,
+                                          .stale_limit_ms = stale_limit_ms};
+    struct mt_follower *follower = NULL;
+
+    assert_int_equal(mt_follower_start(&options, &follower, NULL), MT_OK);
+    *standby = mt_follower_standby(follower);
+    return follower;
+}
+
+static void test_it_knows_what_is_there_and_what_arrives(void **state)
+{
+    int64_t now_s = mt_clock_wall_s();
+    struct mt_standby standby;
+    struct mt_follower *follower;
+
+    (void)state;
+    arrive(now_s, 1);
+    follower = start(NEVER_MS, POLL_MS, &standby);
+    wait_for(&standby, 10, "1");
+    arrive(now_s + 60, 2);
+    wait_for(&standby, 10, "1 2");
+    /* late, repeated, and in the future */
+    arrive(now_s - 3600, 3);
+    arrive(now_s, 4);
+    arrive(now_s + 86400, 5);
+    arrive(now_s + 61, 6);
+    wait_for(&standby, 10, "3 1 2 6");
+    wait_for(&standby, 2, "2 6");
+    assert_int_equal(count(&fake.scans), 1);
+    assert_int_equal(count(&fake.opened), 1);
+    mt_follower_stop(follower);
+    assert_int_equal(count(&fake.closed), 1);
+}
+
+static void test_more_than_one_page_of_changes_arrives_at_once(void **state)
+{
+    int64_t now_s = mt_clock_wall_s() - MOST;
+    struct mt_standby standby;
+    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+
+    (void)state;
+    wait_for(&standby, 10, "");
+    for (int64_t i = 0; i < 10000; i++)
+        arrive(now_s + i, i);
+    wait_for(&standby, 2, "9998 9999");
+    mt_follower_stop(follower);
+    /* and as many to begin with */
+    follower = start(NEVER_MS, POLL_MS, &standby);
+    wait_for(&standby, 2, "9998 9999");
+    mt_follower_stop(follower);
+}
+
+static void test_it_answers_while_the_store_is_away(void **state)
+{
+    int64_t now_s = mt_clock_wall_s();
+    struct mt_standby standby;
+    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_error why;
+    int64_t returns;
+
+    (void)state;
+    arrive(now_s, 1);
+    wait_for(&standby, 10, "1");
+    returns = standby.returns(standby.context);
+    set(&fake.open_fails, MT_ERR_UNAVAILABLE);
+    set(&fake.changes_fails, MT_ERR_UNAVAILABLE);
+    why = wait_away(&standby, true);
+    assert_int_equal(why.code, MT_ERR_UNAVAILABLE);
+    assert_non_null(strstr(why.text, "not today"));
+    arrive(now_s + 60, 2);
+    assert_string_equal(ask(&standby, 10, NULL), "1");
+    assert_true(standby.returns(standby.context) == returns);
+    set(&fake.changes_fails, MT_OK);
+    set(&fake.open_fails, MT_OK);
+    (void)wait_away(&standby, false);
+    assert_true(standby.returns(standby.context) != returns);
+    wait_for(&standby, 10, "1 2");
+    /* what it missed came as changes */
+    assert_int_equal(count(&fake.scans), 1);
+    mt_follower_stop(follower);
+}
+
+static void test_it_is_silent_about_what_is_too_old(void **state)
+{
+    struct mt_standby standby;
+    struct mt_follower *follower = start(1100, POLL_MS, &standby);
+    int64_t age_s = -1;
+    int64_t oldest_s = 0;
+    int64_t until_ms;
+
+    (void)state;
+    arrive(mt_clock_wall_s(), 1);
+    wait_for(&standby, 10, "1");
+    set(&fake.open_fails, MT_ERR_UNAVAILABLE);
+    set(&fake.changes_fails, MT_ERR_UNAVAILABLE);
+    (void)wait_away(&standby, true);
+    until_ms = mt_clock_monotonic_ms() + 30000;
+    while (strcmp(ask(&standby, 10, &age_s), "1") == 0 && mt_clock_monotonic_ms() < until_ms) {
+        assert_in_range(age_s, 0, 1);
+        oldest_s = age_s;
+        nap();
+    }
+    assert_string_equal(ask(&standby, 10, NULL), "?");
+    assert_int_equal(oldest_s, 1);
+    mt_follower_stop(follower);
+
+    /* nothing is known of a store that was away from the start */
+    follower = start(NEVER_MS, POLL_MS, &standby);
+    (void)wait_away(&standby, true);
+    assert_string_equal(ask(&standby, 10, NULL), "?");
+    set(&fake.open_fails, MT_OK);
+    set(&fake.changes_fails, MT_OK);
+    wait_for(&standby, 10, "1");
+    mt_follower_stop(follower);
+}
+
+static void test_questions_that_only_the_store_answers(void **state)
+{
+    struct mt_standby standby;
+    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_job job = {0};
+    struct mt_response response;
+
+    (void)state;
+    wait_for(&standby, 10, "");
+    mt_response_init(&response);
+    assert_false(standby.answer(standby.context, &job, &response));
+    assert_true(response.age_s == -1);
+    mt_response_fini(&response);
+    mt_follower_stop(follower);
+}
+
+static void test_a_store_that_forgot_is_read_anew(void **state)
+{
+    int64_t now_s = mt_clock_wall_s();
+    struct mt_standby standby;
+    struct mt_follower *follower;
+
+    (void)state;
+    arrive(now_s, 1);
+    arrive(now_s + 1, 2);
+    follower = start(NEVER_MS, POLL_MS, &standby);
+    wait_for(&standby, 10, "1 2");
+    lock();
+    fake.pruned = 1;
+    fake.generation++;
+    unlock();
+    wait_for(&standby, 10, "2");
+    assert_int_equal(count(&fake.scans), 2);
+    /* a scan that fails is done again */
+    lock();
+    fake.pruned = 0;
+    fake.generation++;
+    fake.scan_fails = MT_ERR_UNAVAILABLE;
+    unlock();
+    (void)wait_away(&standby, true);
+    assert_string_equal(ask(&standby, 10, NULL), "2");
+    set(&fake.scan_fails, MT_OK);
+    wait_for(&standby, 10, "1 2");
+    (void)wait_away(&standby, false);
+    mt_follower_stop(follower);
+}
+
+static void test_a_store_that_only_is_slow_is_not_away(void **state)
+{
+    struct mt_standby standby;
+    struct mt_follower *follower;
+    struct mt_error why;
+    int64_t pings;
+
+    (void)state;
+    set(&fake.scan_fails, MT_ERR_DEADLINE);
+    follower = start(NEVER_MS, POLL_MS, &standby);
+    pings = count(&fake.pings);
+    while (count(&fake.pings) < pings + 2)
+        nap();
+    assert_false(standby.is_away(standby.context, &why));
+    assert_string_equal(ask(&standby, 10, NULL), "?");
+    set(&fake.ping_fails, MT_ERR_BUSY);
+    why = wait_away(&standby, true);
+    assert_int_equal(why.code, MT_ERR_BUSY);
+    set(&fake.ping_fails, MT_OK);
+    set(&fake.scan_fails, MT_OK);
+    wait_for(&standby, 10, "");
+    (void)wait_away(&standby, false);
+    mt_follower_stop(follower);
+}
+
+static void test_an_error_of_a_worker_makes_it_look_at_once(void **state)
+{
+    struct mt_standby standby;
+    struct mt_follower *follower = start(NEVER_MS, NEVER_MS, &standby);
+    struct mt_error error = {0};
+    int64_t until_ms = mt_clock_monotonic_ms() + 30000;
+    struct mt_error why;
+
+    (void)state;
+    wait_for(&standby, 10, "");
+    set(&fake.changes_fails, MT_ERR_UNAVAILABLE);
+    (void)mt_error_set(&error, MT_ERR_UNAVAILABLE, "a worker says so");
+    while (!standby.is_away(standby.context, &why) && mt_clock_monotonic_ms() < until_ms) {
+        standby.tell(standby.context, &error);
+        nap();
+    }
+    assert_true(standby.is_away(standby.context, &why));
+    mt_follower_stop(follower);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    free(fake.records);
+    fake.records = calloc(MOST, sizeof *fake.records);
+    fake.count = fake.pruned = 0;
+    fake.generation = 1;
+    fake.open_fails = fake.ping_fails = fake.scan_fails = fake.changes_fails = MT_OK;
+    fake.opened = fake.closed = fake.scans = fake.pings = 0;
+    mt_store_set_finder(find_fake);
+    return fake.records == NULL ? -1 : 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    return fake.opened == fake.closed ? 0 : -1;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_it_knows_what_is_there_and_what_arrives),
+        TEST(test_more_than_one_page_of_changes_arrives_at_once),
+        TEST(test_it_answers_while_the_store_is_away),
+        TEST(test_it_is_silent_about_what_is_too_old),
+        TEST(test_questions_that_only_the_store_answers),
+        TEST(test_a_store_that_forgot_is_read_anew),
+        TEST(test_a_store_that_only_is_slow_is_not_away),
+        TEST(test_an_error_of_a_worker_makes_it_look_at_once),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    free(fake.records);
+    return failed;
+}
