@@ -43,7 +43,6 @@ struct item {
 struct append {
     struct mongodb_store *store;
     enum mt_on_conflict on_conflict;
-    int64_t deadline_ms;
     int64_t asked_ms; /* when the server told its time: monotonic and wall clock */
     int64_t asked_wall_ms;
     int64_t server_us;
@@ -60,7 +59,7 @@ struct append {
 
 static int left_ms(const struct append *append)
 {
-    int64_t left = append->deadline_ms - mt_clock_monotonic_ms();
+    int64_t left = append->store->deadline_ms - mt_clock_monotonic_ms();
 
     return left < 1 ? 1 : (int)left;
 }
@@ -387,7 +386,7 @@ static enum mt_err append_slice(struct append *append, struct mt_error *error)
     enum mt_err err = MT_OK;
 
     while (err == MT_OK && !is_all_done(append)) {
-        if (mt_clock_monotonic_ms() >= append->deadline_ms)
+        if (mt_clock_monotonic_ms() >= append->store->deadline_ms)
             return mt_error_set(error, MT_ERR_UNAVAILABLE,
                                 "store %s: append: not done within %d ms; what is stored already "
                                 "is found there when it is given again",
@@ -434,15 +433,16 @@ enum mt_err mongodb_append(struct mt_store *base, const struct mt_record *record
                             store->name);
     if (count == 0)
         return MT_OK;
-    append.deadline_ms = mt_clock_monotonic_ms() + store->timeout_ms;
     append.items = calloc(slice, sizeof *append.items);
     append.batch = calloc(slice, sizeof(*append.batch));
     if (append.items == NULL || append.batch == NULL)
         err = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    mongodb_begin(store);
     for (size_t at = 0; at < count && err == MT_OK; at += slice) {
         begin_slice(&append, records + at, outcomes + at, count - at < slice ? count - at : slice);
         err = append_slice(&append, error);
     }
+    mongodb_end(store);
     free(append.batch);
     free(append.items);
     return err;

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "store/mongodb/mongodb.h"
+#include "store/mongodb/stream.h"
 
 struct row {
     uint32_t code; /* 0: every other one of the domain */
@@ -76,6 +76,7 @@ static const struct {
     {MONGOC_ERROR_CLIENT, {MONGOC_ERROR_CLIENT_GETNONCE, MT_ERR_PERMISSION, "cannot authenticate"}},
     {MONGOC_ERROR_CLIENT,
      {MONGOC_ERROR_CLIENT_TOO_BIG, MT_ERR_REJECTED, "larger than the server takes"}},
+    {MONGOC_ERROR_CLIENT, {0, MT_ERR_UNAVAILABLE, "the connection failed"}},
     {MONGOC_ERROR_SASL, {0, MT_ERR_PERMISSION, "cannot authenticate; check authMechanism"}},
     {MONGOC_ERROR_SCRAM, {0, MT_ERR_PERMISSION, "cannot authenticate; check user and password"}},
     {MONGOC_ERROR_STREAM,
@@ -97,6 +98,17 @@ static const struct {
       "not confirmed by enough servers in time; it may be stored, and can be given again"}},
 };
 
+/* what only the text tells */
+static const struct {
+    const char *part;
+    struct row row;
+} hints[] = {
+    {MONGODB_BAD_PEM, {0, MT_ERR_CONFIG, "cannot use a TLS file"}},
+    {"certificate verify failed",
+     {0, MT_ERR_UNAVAILABLE,
+      "the server's certificate is not accepted; check tlsCAFile and the host's name in the URI"}},
+};
+
 static const struct row unknown = {0, MT_ERR_FAILED, "failed"};
 static const struct row transient = {0, MT_ERR_UNAVAILABLE, "cannot do it at the moment"};
 
@@ -104,6 +116,10 @@ static const struct row *row_of(const bson_error_t *failure, const bson_t *reply
 {
     size_t count = sizeof server_rows / sizeof server_rows[0];
 
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
+        if (failure->domain != MONGOC_ERROR_SERVER &&
+            strstr(failure->message, hints[i].part) != NULL)
+            return &hints[i].row;
     for (size_t i = 0; failure->domain == MONGOC_ERROR_SERVER && i < count; i++)
         if (server_rows[i].code == failure->code)
             return &server_rows[i];
@@ -130,12 +146,16 @@ enum mt_err mongodb_fail(const struct mongodb_store *store, const char *what,
                          const bson_error_t *failure, const bson_t *reply, struct mt_error *error)
 {
     const struct row *row = row_of(failure, reply);
+    const char *reason = failure->message;
     char said[sizeof failure->message + 32];
 
+    /* of a failed search for servers what each of them said */
+    if (failure->domain == MONGOC_ERROR_SERVER_SELECTION && strchr(reason, '[') != NULL)
+        reason = strchr(reason, '[');
     if (holds_secret(store, failure->message))
         (void)snprintf(said, sizeof said, "code %u", failure->code);
     else
-        (void)snprintf(said, sizeof said, "%s", failure->message);
+        (void)snprintf(said, sizeof said, "%s", reason);
     for (char *c = said; *c != '\0'; c++)
         if (iscntrl((unsigned char)*c))
             *c = ' ';

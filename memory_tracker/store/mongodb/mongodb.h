@@ -36,7 +36,8 @@ struct mongodb_store {
     mongoc_collection_t *state;
     char *name; /* mt_store_destination: for messages, no secrets in it */
     bool read_only;
-    int timeout_ms;
+    int timeout_ms;            /* longest a call waits, or of long ones each of its commands */
+    int64_t deadline_ms;       /* no command waits beyond it; 0: none */
     int32_t max_data_bytes;    /* largest document or batch */
     int64_t last_arrival_us;   /* of this handle's last record */
     struct mongodb_seen *seen; /* NULL until changes() or token() needs it */
@@ -47,15 +48,23 @@ struct mongodb_store {
 enum mt_err mongodb_fail(const struct mongodb_store *store, const char *what,
                          const bson_error_t *failure, const bson_t *reply, struct mt_error *error);
 
-/* connect.c: the server's clock now, us since 1970, by isMaster. */
+/* connect.c: from begin to end all commands together take timeout_ms, else each does. For calls of
+ * few commands. */
+void mongodb_begin(struct mongodb_store *store);
+void mongodb_end(struct mongodb_store *store);
+
+/* state.c: looks whether all that a store needs is there; a writer makes what is not. */
+enum mt_err mongodb_open_state(struct mongodb_store *store, struct mt_error *error);
+
+/* state.c: the server's clock now, us since 1970, by isMaster. */
 enum mt_err mongodb_server_time_us(struct mongodb_store *store, int64_t *now_us,
                                    struct mt_error *error);
 
-/* connect.c: the state document's generation; MISSING where there is none, NEWER_SCHEMA. */
+/* state.c: the state document's generation; MISSING where there is none, NEWER_SCHEMA. */
 enum mt_err mongodb_generation(struct mongodb_store *store, int64_t *generation,
                                struct mt_error *error);
 
-/* connect.c: for a store that was never at it: random, above 0. */
+/* state.c: for a store that was never at it: random, above 0. */
 int64_t mongodb_new_generation(void);
 
 /* document.c: *document is initialised, filled and destroyed by the caller afterwards. */
