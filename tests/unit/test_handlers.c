@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "api/window.h"
 #include "record/record.h"
 #include "store/ops.h"
 
@@ -101,6 +102,51 @@ static bool never_cancelled(void *context)
 {
     (void)context;
     return false;
+}
+
+/* A window of three records of one host, total 1 to 3 MiB. */
+static struct mt_window *small_window(void)
+{
+    struct mt_window *window = mt_window_new(10, 10);
+    struct mt_batch batch = {0};
+    struct mt_record record = {.host = "h", .timestamp = 1647033600};
+
+    mt_record_set(&record, MT_FIELD_MEM_FREE, 1024);
+    for (int64_t total_mib = 1; total_mib <= 3; total_mib++, record.timestamp += 60) {
+        mt_record_set(&record, MT_FIELD_MEM_TOTAL, total_mib * 1024);
+        assert_int_equal(mt_batch_add(&batch, &record, NULL), MT_OK);
+    }
+    assert_int_equal(mt_window_merge(window, &batch, record.timestamp, NULL), MT_OK);
+    mt_batch_fini(&batch);
+    return window;
+}
+
+static void test_logs_can_be_answered_from_memory(void **state)
+{
+    struct mt_window *window = small_window();
+    struct mt_answer answer = ask("/memory-logs", "limit=1&skip=1", false);
+
+    (void)state;
+    assert_true(answer.job.from_window(&answer.job, window, &answer.response));
+    assert_response(&answer, 200, "[{\"timestamp\":1647033660,\"total\":2,\"free\":1,\"used\":1}]",
+                    0);
+    mt_response_fini(&answer.response);
+
+    answer = ask("/memory-logs", "skip=3", false);
+    assert_true(answer.job.from_window(&answer.job, window, &answer.response));
+    assert_response(&answer, 200, "[]", 0);
+    mt_response_fini(&answer.response);
+
+    mt_window_end_history(window);
+    answer = ask("/memory-logs", "limit=4", false);
+    assert_false(answer.job.from_window(&answer.job, window, &answer.response));
+    assert_int_equal(answer.response.body.length, 0);
+    mt_response_fini(&answer.response);
+    mt_window_free(window);
+
+    answer = ask("/readyz", "", false);
+    assert_null(answer.job.from_window);
+    mt_response_fini(&answer.response);
 }
 
 static void test_logs_asks_the_store_for_what_was_asked(void **state)
@@ -294,6 +340,7 @@ static void test_readyz_turns_away_while_draining(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logs_can_be_answered_from_memory),
         cmocka_unit_test(test_logs_asks_the_store_for_what_was_asked),
         cmocka_unit_test(test_logs_renders_what_the_store_hands_out),
         cmocka_unit_test(test_the_largest_answer_is_whole),

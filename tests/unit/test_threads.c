@@ -22,6 +22,7 @@ enum mt_err mt_store_open(const char *uri, const struct mt_store_options *option
     assert_string_equal(uri, "sqlite:here");
     assert_true(options->read_only);
     assert_int_equal(options->busy_wait_ms, 7);
+    assert_int_equal(options->timeout_ms, 9);
     mt_gauge_add(&opened, 1);
     if (mt_gauge_get(&opening) != MT_OK)
         return mt_error_set(error, (enum mt_err)mt_gauge_get(&opening), "not today");
@@ -123,13 +124,17 @@ static int do_one(struct mt_pool *pool, struct errand *errand, enum mt_err fail_
     return finish(errand);
 }
 
+static struct mt_standby standby;
+
 static struct mt_pool *start(size_t workers, size_t queue_limit, int reopen_after_ms)
 {
     struct mt_pool_options options = {.workers = workers,
                                       .queue_limit = queue_limit,
                                       .store = "sqlite:here",
                                       .busy_wait_ms = 7,
-                                      .reopen_after_ms = reopen_after_ms};
+                                      .timeout_ms = 9,
+                                      .reopen_after_ms = reopen_after_ms,
+                                      .standby = standby};
     struct mt_pool *pool = NULL;
 
     mt_gauge_set(&opening, MT_OK);
@@ -291,6 +296,216 @@ static void test_a_store_that_cannot_be_opened_is_tried_again_but_not_at_once(vo
     mt_pool_stop(pool);
 }
 
+/* A stand-in that is told what to do, and counts what is asked of it. */
+static struct {
+    struct mt_gauge away, answers, returns;
+    struct mt_gauge asked, told, told_of_failures;
+} stand_in;
+
+static bool stand_in_is_away(void *context, struct mt_error *why)
+{
+    assert_ptr_equal(context, &stand_in);
+    if (mt_gauge_get(&stand_in.away) == 0)
+        return false;
+    (void)mt_error_set(why, MT_ERR_UNAVAILABLE, "gone fishing");
+    return true;
+}
+
+static bool stand_in_answer(void *context, const struct mt_job *job, struct mt_response *response)
+{
+    assert_ptr_equal(context, &stand_in);
+    assert_non_null(job->run);
+    mt_gauge_add(&stand_in.asked, 1);
+    if (mt_gauge_get(&stand_in.answers) == 0)
+        return false;
+    mt_response_json(response, 200, "from memory");
+    return true;
+}
+
+static void stand_in_tell(void *context, const struct mt_error *outcome)
+{
+    assert_ptr_equal(context, &stand_in);
+    mt_gauge_add(&stand_in.told, 1);
+    mt_gauge_add(&stand_in.told_of_failures, outcome->code != MT_OK);
+}
+
+static int64_t stand_in_returns(void *context)
+{
+    assert_ptr_equal(context, &stand_in);
+    return mt_gauge_get(&stand_in.returns);
+}
+
+static int use_stand_in(void **state)
+{
+    (void)state;
+    memset(&stand_in, 0, sizeof stand_in);
+    standby = (struct mt_standby){.context = &stand_in,
+                                  .is_away = stand_in_is_away,
+                                  .answer = stand_in_answer,
+                                  .tell = stand_in_tell,
+                                  .returns = stand_in_returns};
+    return 0;
+}
+
+static int leave_stand_in(void **state)
+{
+    (void)state;
+    standby = (struct mt_standby){0};
+    return 0;
+}
+
+static void test_nobody_waits_for_a_store_that_is_known_to_be_away(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 0);
+    struct errand errand;
+
+    (void)state;
+    mt_gauge_set(&stand_in.away, 1);
+    mt_gauge_set(&stand_in.answers, 1);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.runs), 0);
+    /* what only the store can answer is told why it cannot */
+    mt_gauge_set(&stand_in.answers, 0);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    assert_int_equal(mt_gauge_get(&errand.runs), 1);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 0);
+    assert_int_equal(mt_gauge_get(&stand_in.asked), 2);
+    assert_int_equal(mt_gauge_get(&stand_in.told), 0);
+    assert_int_equal(mt_gauge_get(&opened), 0);
+    /* and when it is back it is asked again */
+    mt_gauge_set(&stand_in.away, 0);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 1);
+    assert_int_equal(mt_gauge_get(&stand_in.told), 1);
+    assert_int_equal(mt_gauge_get(&stand_in.told_of_failures), 0);
+    mt_pool_stop(pool);
+}
+
+static void test_memory_answers_for_a_store_that_just_went(void **state)
+{
+    static const struct {
+        enum mt_err code;
+        int answers;
+        int status;
+    } cases[] = {
+        {MT_ERR_UNAVAILABLE, 1, 200}, {MT_ERR_BUSY, 1, 200},    {MT_ERR_DEADLINE, 1, 200},
+        {MT_ERR_UNAVAILABLE, 0, 503}, {MT_ERR_CORRUPT, 1, 500}, {MT_ERR_CANCELLED, 1, 503},
+    };
+    struct mt_pool *pool = start(1, 8, 60000);
+    struct errand errand;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        mt_gauge_set(&stand_in.answers, cases[i].answers);
+        assert_int_equal(do_one(pool, &errand, cases[i].code), cases[i].status);
+        assert_int_equal(mt_gauge_get(&errand.runs), 1);
+    }
+    assert_int_equal(mt_gauge_get(&stand_in.told_of_failures), 5);
+    /* also for what waited too long for a worker */
+    errand_init(&errand);
+    errand.work.job.deadline_ms = 0;
+    mt_gauge_set(&stand_in.answers, 1);
+    assert_true(mt_pool_submit(pool, &errand.work));
+    assert_int_equal(finish(&errand), 200);
+    assert_int_equal(mt_gauge_get(&errand.runs), 0);
+    mt_pool_stop(pool);
+}
+
+static void test_handles_from_before_the_store_went_are_replaced(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 60000);
+    struct errand errand;
+
+    (void)state;
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 1);
+    mt_gauge_set(&stand_in.returns, 1);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 2);
+    assert_int_equal(mt_gauge_get(&closed), 1);
+    /* nor does one that could not open it wait for its next turn */
+    mt_gauge_set(&opening, MT_ERR_UNAVAILABLE);
+    mt_gauge_set(&stand_in.returns, 2);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    mt_gauge_set(&opening, MT_OK);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    mt_gauge_set(&stand_in.returns, 3);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    mt_pool_stop(pool);
+    assert_int_equal(mt_gauge_get(&opened), mt_gauge_get(&closed) + 1);
+}
+
+static void count_tick(void *context)
+{
+    mt_gauge_add(context, 1);
+}
+
+static void test_a_ticker_ticks_until_it_is_stopped(void **state)
+{
+    enum { NEVER_MS = 24 * 60 * 60 * 1000 };
+    struct mt_gauge ticks = {0};
+    struct mt_ticker *ticker = NULL;
+    int64_t before;
+
+    (void)state;
+    assert_int_equal(mt_ticker_start(1, count_tick, &ticks, &ticker, NULL), MT_OK);
+    while (mt_gauge_get(&ticks) < 5)
+        (void)sched_yield();
+    assert_false(mt_ticker_is_stopping(ticker));
+    mt_ticker_stop(ticker);
+    mt_gauge_set(&ticks, 0);
+    assert_int_equal(mt_ticker_start(NEVER_MS, count_tick, &ticks, &ticker, NULL), MT_OK);
+    while (mt_gauge_get(&ticks) < 1)
+        (void)sched_yield();
+    mt_ticker_hurry(ticker);
+    while (mt_gauge_get(&ticks) < 2)
+        (void)sched_yield();
+    before = mt_gauge_get(&ticks);
+    mt_ticker_stop(ticker);
+    assert_int_equal(mt_gauge_get(&ticks), before);
+    mt_ticker_stop(NULL);
+}
+
+enum { GUARDED = 4, TURNS = 2000 };
+
+struct guarded {
+    struct mt_guard *guard;
+    int64_t one, two; /* always alike where nobody writes */
+    struct mt_gauge torn;
+};
+
+static void read_and_write(struct mt_threads *threads, size_t index, void *context)
+{
+    struct guarded *guarded = context;
+
+    (void)threads;
+    for (int i = 0; i < TURNS; i++) {
+        if (index == 0) {
+            mt_guard_write(guarded->guard);
+            guarded->one++;
+            guarded->two++;
+        } else {
+            mt_guard_read(guarded->guard);
+            mt_gauge_add(&guarded->torn, guarded->one != guarded->two);
+        }
+        mt_guard_leave(guarded->guard);
+    }
+}
+
+static void test_a_guard_keeps_writers_and_readers_apart(void **state)
+{
+    struct guarded guarded = {.guard = mt_guard_new()};
+
+    (void)state;
+    assert_non_null(guarded.guard);
+    assert_int_equal(mt_threads_run(GUARDED, read_and_write, &guarded, NULL), MT_OK);
+    assert_int_equal(guarded.one, TURNS);
+    assert_int_equal(mt_gauge_get(&guarded.torn), 0);
+    mt_guard_free(guarded.guard);
+    mt_guard_free(NULL);
+}
+
 static void test_stopping_does_what_is_queued_first(void **state)
 {
     enum { COUNT = 50 };
@@ -368,6 +583,14 @@ int main(void)
         cmocka_unit_test(test_a_running_job_can_ask_whether_it_is_cancelled),
         cmocka_unit_test(test_a_handle_that_failed_is_opened_anew),
         cmocka_unit_test(test_a_store_that_cannot_be_opened_is_tried_again_but_not_at_once),
+        cmocka_unit_test_setup_teardown(test_nobody_waits_for_a_store_that_is_known_to_be_away,
+                                        use_stand_in, leave_stand_in),
+        cmocka_unit_test_setup_teardown(test_memory_answers_for_a_store_that_just_went,
+                                        use_stand_in, leave_stand_in),
+        cmocka_unit_test_setup_teardown(test_handles_from_before_the_store_went_are_replaced,
+                                        use_stand_in, leave_stand_in),
+        cmocka_unit_test(test_a_ticker_ticks_until_it_is_stopped),
+        cmocka_unit_test(test_a_guard_keeps_writers_and_readers_apart),
         cmocka_unit_test(test_stopping_does_what_is_queued_first),
         cmocka_unit_test(test_a_gauge_stops_at_its_limit),
         cmocka_unit_test(test_threads_meet),
