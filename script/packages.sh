@@ -10,7 +10,7 @@ build_packages=(
 )
 # to run the tests of a gcc build
 test_packages=(
-    clang-format curl libcmocka-dev mandoc python3 python3-mockupdb python3-pymongo python3-pytest
+    ccache clang-format curl libcmocka-dev mandoc python3 python3-mockupdb python3-pymongo python3-pytest
     shellcheck sqlite3 strace sysstat
 )
 # for single suites
