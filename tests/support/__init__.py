@@ -7,14 +7,15 @@ from .environment import ROOT, clean_environment, not_in_this_build, reference_p
 from .fields import FIELDS, fields_from
 from .frozen import FrozenProc, WholeProc
 from .home import Home
+from .http_server import HttpServer, answer, outcomes
 from .mongodb import Ferret, mongodb_uri
 from .programs import Clock, program_path, run
 from .proxy import Proxy
 from .waiting import scaled, wait_until
 
 __all__ = [
-    "Api", "Certificates", "Clock", "FIELDS", "Ferret", "FrozenProc", "Home", "Proxy", "ROOT",
-    "Response", "WholeProc", "assert_sound", "clean_environment", "connect", "fields_from",
-    "http_exchange", "mongodb_uri", "not_in_this_build", "program_path", "reference_python", "run",
-    "sanitizer", "scaled", "stored", "wait_until",
+    "Api", "Certificates", "Clock", "FIELDS", "Ferret", "FrozenProc", "Home", "HttpServer", "Proxy",
+    "ROOT", "Response", "WholeProc", "answer", "assert_sound", "clean_environment", "connect",
+    "fields_from", "http_exchange", "mongodb_uri", "not_in_this_build", "outcomes", "program_path",
+    "reference_python", "run", "sanitizer", "scaled", "stored", "wait_until",
 ]

@@ -16,7 +16,6 @@ static const struct {
     {CURLE_SSL_CERTPROBLEM, MT_ERR_CONFIG,
      "tlsCertificateKeyFile holds no usable certificate with its key"},
     {CURLE_URL_MALFORMAT, MT_ERR_CONFIG, "the URI is wrong"},
-    {CURLE_UNSUPPORTED_PROTOCOL, MT_ERR_CONFIG, "libcurl knows no such scheme"},
     {CURLE_OUT_OF_MEMORY, MT_ERR_NO_MEMORY, "out of memory"},
 };
 

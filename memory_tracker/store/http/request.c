@@ -6,8 +6,10 @@
 #include "store/wire.h"
 
 enum {
-    /* no page of records is larger: 20,000 of the longest names and numbers */
-    ANSWER_MOST_BYTES = 96 * 1024 * 1024,
+    /* no answer is larger: 1,000 outcomes with the longest reasons; 20,000 of the longest records
+     */
+    SHORT_MOST_BYTES = 4 * 1024 * 1024,
+    PAGE_MOST_BYTES = 96 * 1024 * 1024,
     PAGE_PATIENCE = 10,     /* times timeout_ms, while it flows at */
     SLOWEST_BYTES_S = 1024, /* or more */
     LONG_PATIENCE_MS = 3600 * 1000,
@@ -21,6 +23,7 @@ struct transfer {
     const struct http_store *store;
     const struct http_request *request;
     struct mt_buf *body;
+    int64_t patient_until; /* for all attempts of a short request, mt_clock_monotonic_ms */
 };
 
 enum mt_err http_check_wish(const struct http_store *store, const struct http_request *request,
@@ -60,12 +63,15 @@ static int is_unwanted(void *context, curl_off_t down_total, curl_off_t down, cu
     return http_check_wish(transfer->store, transfer->request, NULL) != MT_OK;
 }
 
-static long total_ms(const struct http_store *store, const struct http_request *request)
+static long total_ms(const struct http_store *store, const struct http_request *request,
+                     int64_t patient_until)
 {
-    int64_t total = store->timeout_ms;
+    int64_t total = patient_until - mt_clock_monotonic_ms();
 
-    if (request->patience == HTTP_PAGE)
-        total *= PAGE_PATIENCE;
+    if (request->patience == HTTP_SHORT)
+        total = total < store->timeout_ms ? total : store->timeout_ms;
+    else if (request->patience == HTTP_PAGE)
+        total = (int64_t)store->timeout_ms * PAGE_PATIENCE;
     else if (request->patience == HTTP_LONG)
         total = LONG_PATIENCE_MS;
     if (request->query != NULL && request->query->deadline_ms != 0) {
@@ -91,7 +97,8 @@ static CURLcode prepare(const struct http_store *store, struct transfer *transfe
         curl_easy_setopt(store->curl, CURLOPT_XFERINFODATA, transfer),
         curl_easy_setopt(store->curl, CURLOPT_NOPROGRESS, 0L),
         curl_easy_setopt(store->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)store->timeout_ms),
-        curl_easy_setopt(store->curl, CURLOPT_TIMEOUT_MS, total_ms(store, request)),
+        curl_easy_setopt(store->curl, CURLOPT_TIMEOUT_MS,
+                         total_ms(store, request, transfer->patient_until)),
         curl_easy_setopt(store->curl, CURLOPT_LOW_SPEED_LIMIT, may_stall ? 0L : SLOWEST_BYTES_S),
         curl_easy_setopt(store->curl, CURLOPT_LOW_SPEED_TIME,
                          may_stall ? 0L : (store->timeout_ms + 999L) / 1000),
@@ -114,16 +121,16 @@ static CURLcode prepare(const struct http_store *store, struct transfer *transfe
     return CURLE_OK;
 }
 
-static void ask_once(struct http_store *store, const struct http_request *request, const char *url,
-                     struct mt_buf *body, struct http_answer *answer)
+static void ask_once(struct http_store *store, const char *url, struct transfer *transfer,
+                     struct http_answer *answer)
 {
-    struct transfer transfer = {store, request, body};
+    struct mt_buf *body = transfer->body;
     const char *content_type = NULL;
     curl_off_t retry_after_s = 0;
 
     *answer = (struct http_answer){0};
     mt_buf_clear(body);
-    answer->result = prepare(store, &transfer, url, answer->failure);
+    answer->result = prepare(store, transfer, url, answer->failure);
     if (answer->result == CURLE_OK)
         answer->result = curl_easy_perform(store->curl);
     /* it lives on the stack */
@@ -157,7 +164,11 @@ static enum mt_err wait_ms(const struct http_store *store, const struct http_req
 enum mt_err http_ask(struct http_store *store, const struct http_request *request,
                      struct mt_buf *body, bool *too_large, struct mt_error *error)
 {
-    const int64_t patient_until = mt_clock_monotonic_ms() + store->busy_wait_ms;
+    const int64_t start_ms = mt_clock_monotonic_ms();
+    const int64_t busy_until_ms = start_ms + store->busy_wait_ms;
+    const int longest_ms =
+        store->busy_wait_ms > store->timeout_ms ? store->busy_wait_ms : store->timeout_ms;
+    struct transfer transfer = {store, request, body, start_ms + longest_ms};
     int64_t pause_ms = FIRST_PAUSE_MS;
     struct mt_buf url;
     enum mt_err err;
@@ -171,7 +182,7 @@ enum mt_err http_ask(struct http_store *store, const struct http_request *reques
         mt_buf_fini(&url);
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
     }
-    body->limit = ANSWER_MOST_BYTES;
+    body->limit = request->patience == HTTP_SHORT ? SHORT_MOST_BYTES : PAGE_MOST_BYTES;
     for (;;) {
         struct http_answer answer;
         int64_t wanted_ms;
@@ -179,7 +190,7 @@ enum mt_err http_ask(struct http_store *store, const struct http_request *reques
         err = http_check_wish(store, request, error);
         if (err != MT_OK)
             break;
-        ask_once(store, request, url.data, body, &answer);
+        ask_once(store, url.data, &transfer, &answer);
         if (answer.result == CURLE_OK && answer.status == 200)
             break;
         err = http_fail(store, request, &answer, error);
@@ -187,7 +198,7 @@ enum mt_err http_ask(struct http_store *store, const struct http_request *reques
             *too_large = answer.result == CURLE_OK && answer.status == 413;
         wanted_ms = answer.retry_after_s > 0 ? answer.retry_after_s * 1000 : pause_ms;
         if ((err != MT_ERR_BUSY && err != MT_ERR_OVERLOADED) || answer.retry_after_s > 3600 ||
-            mt_clock_monotonic_ms() + wanted_ms > patient_until)
+            mt_clock_monotonic_ms() + wanted_ms > busy_until_ms)
             break;
         err = wait_ms(store, request, wanted_ms, error);
         if (err != MT_OK)
