@@ -15,6 +15,7 @@ bin/memory-api
 bin/memory-courier
 bin/memory-sampler
 bin/memory-tracker
+lib/memory-tracker/memory-tracker-store-http.so
 lib/memory-tracker/memory-tracker-store-mongodb.so
 share/bash-completion/completions/memory-api
 share/bash-completion/completions/memory-courier
@@ -85,7 +86,7 @@ def test_subcommands_options_and_values(prefix, home):
         ([*tracker, "import", "im"], "import.csv"),
         ([*tracker, "export", "--output", "imp"], "import.csv"),
         ([*tracker, "spool", ""], "flush rejected"),
-        ([*tracker, "spool", "--d"], "--discard"),
+        ([*tracker, "spool", "--di"], "--discard"),
         (["memory-courier", "--int"], "--interval"),
         (["memory-api", "--access-log", ""], "json off text"),
         (["memory-api", "--dr"], "--drain-delay"),
