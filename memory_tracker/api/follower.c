@@ -43,7 +43,8 @@ struct filling {
     struct mt_follower *follower;
     struct mt_window *window;
     int64_t now_s;
-    size_t count; /* records so far */
+    size_t kept;  /* records that are not of the future */
+    size_t count; /* of the present scan so far */
     size_t most;  /* at which to stop */
 };
 
@@ -98,6 +99,7 @@ static enum mt_err scan_all(struct filling *filling, struct mt_error *error)
     future.now_s = MT_TIMESTAMP_MAX;
     future.limit = 0;
     future.order = MT_OLDEST_FIRST;
+    filling->kept = filling->count;
     filling->count = 0;
     /* one more than there is room for, so that the window knows there are more */
     filling->most = MT_WINDOW_FUTURE + 1;
@@ -111,6 +113,7 @@ static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
         .window = mt_window_new(MT_WINDOW_RECORDS, MT_WINDOW_FUTURE),
         .now_s = mt_clock_wall_s(),
     };
+    int64_t begun_ms = mt_clock_monotonic_ms();
     struct mt_window *old;
     enum mt_err code;
 
@@ -127,8 +130,11 @@ static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
     mt_guard_write(follower->guard);
     old = follower->window;
     follower->window = filling.window;
+    follower->current_ms = begun_ms;
     mt_guard_leave(follower->guard);
     mt_window_free(old);
+    mt_log(MT_LOG_INFO, "the newest %zu records are in memory, for when the store is away",
+           filling.kept);
     follower->is_filled = true;
     return MT_OK;
 }
