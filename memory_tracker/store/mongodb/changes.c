@@ -201,6 +201,7 @@ enum mt_err mongodb_token(struct mt_store *base, struct mt_token *token, struct 
     int64_t generation = 0;
     enum mt_err err = make_seen(store, error);
 
+    mongodb_begin(store);
     if (err == MT_OK)
         err = mongodb_generation(store, &generation, error);
     if (err == MT_OK)
@@ -208,6 +209,7 @@ enum mt_err mongodb_token(struct mt_store *base, struct mt_token *token, struct 
     place.generation = (uint64_t)generation;
     if (err == MT_OK)
         err = remember_place(store, &place, error);
+    mongodb_end(store);
     if (err == MT_OK)
         *token = place;
     return err;

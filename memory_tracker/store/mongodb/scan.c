@@ -39,6 +39,7 @@ struct scan {
     struct mongodb_key ends[2]; /* what bounds borrow */
     mt_emit *emit;
     void *context;
+    bool is_refused; /* by emit */
 };
 
 static enum mt_err check_wishes(const struct scan *scan, struct mt_error *error)
@@ -86,19 +87,13 @@ static enum mt_err end_of(const struct scan *scan, mongoc_cursor_t *cursor, bool
 {
     bson_error_t failure;
     const bson_t *reply = NULL;
-    enum mt_err err = MT_OK;
 
     if (!mongoc_cursor_error_document(cursor, &failure, &reply))
         return MT_OK;
-    if (forgotten != NULL && failure.code == CURSOR_NOT_FOUND)
-        *forgotten = true;
-    else
-        err = mongodb_fail(scan->store, "read", &failure, reply, error);
-    /* the server gave up when maxTimeMS had passed, or the wait for it was longer */
-    if (err != MT_OK && scan->query->deadline_ms != 0 &&
-        mt_clock_monotonic_ms() >= scan->query->deadline_ms)
-        return check_wishes(scan, error);
-    return err;
+    if (forgotten == NULL || failure.code != CURSOR_NOT_FOUND)
+        return mongodb_fail(scan->store, "read", &failure, reply, error);
+    *forgotten = true;
+    return MT_OK;
 }
 
 /* the key of the record with so many newer ones that match; *found false if there is none */
@@ -143,7 +138,7 @@ struct run {
     struct mongodb_key last; /* handed out last */
 };
 
-static enum mt_err take(const struct scan *scan, const bson_t *document, struct run *run,
+static enum mt_err take(struct scan *scan, const bson_t *document, struct run *run,
                         struct mt_error *error)
 {
     struct mt_record record;
@@ -159,6 +154,7 @@ static enum mt_err take(const struct scan *scan, const bson_t *document, struct 
     if (is_outside(scan, &key) || (run->has_last && mongodb_key_compare(&key, &run->last) == 0))
         return MT_OK;
     err = scan->emit(scan->context, &record, error);
+    scan->is_refused = err != MT_OK;
     run->last = key;
     run->has_last = true;
     run->left--;
@@ -234,8 +230,10 @@ static enum mt_err read_few_reversed(struct scan *scan, struct mt_error *error)
     err = read_run(scan, &run, query->skip, error);
     while (err == MT_OK && kept.count > 0) {
         err = check_wishes(scan, error);
-        if (err == MT_OK)
-            err = emit(context, &kept.records[--kept.count], error);
+        if (err != MT_OK)
+            break;
+        err = emit(context, &kept.records[--kept.count], error);
+        scan->is_refused = err != MT_OK;
     }
     free(kept.records);
     return err;
@@ -294,19 +292,35 @@ static enum mt_err read_many(struct scan *scan, struct mt_error *error)
     return err == MT_OK ? read_run(scan, &run, skip, error) : err;
 }
 
+static enum mt_err read_all(struct scan *scan, struct mt_error *error)
+{
+    const struct mt_query *query = scan->query;
+    struct run run = {.order = MT_NEWEST_FIRST, .left = query->limit};
+
+    if (mongodb_matches_nothing(query) || query->skip >= MANY)
+        return MT_OK;
+    if (query->limit == 0 || query->limit > FEW || query->skip > SKIP_MOST)
+        return read_many(scan, error);
+    if (query->order == MT_OLDEST_FIRST)
+        return read_few_reversed(scan, error);
+    return read_run(scan, &run, query->skip, error);
+}
+
 enum mt_err mongodb_scan(struct mt_store *base, const struct mt_query *query, mt_emit *emit,
                          void *context, struct mt_error *error)
 {
     struct scan scan = {
         .store = (struct mongodb_store *)base, .query = query, .emit = emit, .context = context};
-    struct run run = {.order = MT_NEWEST_FIRST, .left = query->limit};
     enum mt_err err = check_wishes(&scan, error);
 
-    if (err != MT_OK || mongodb_matches_nothing(query) || query->skip >= MANY)
+    if (err != MT_OK)
         return err;
-    if (query->limit == 0 || query->limit > FEW || query->skip > SKIP_MOST)
-        return read_many(&scan, error);
-    if (query->order == MT_OLDEST_FIRST)
-        return read_few_reversed(&scan, error);
-    return read_run(&scan, &run, query->skip, error);
+    scan.store->deadline_ms = query->deadline_ms;
+    err = read_all(&scan, error);
+    scan.store->deadline_ms = 0;
+    /* whoever gave up first, the server or the wait for it */
+    if (err == MT_ERR_UNAVAILABLE && !scan.is_refused && query->deadline_ms != 0 &&
+        mt_clock_monotonic_ms() >= query->deadline_ms)
+        err = check_wishes(&scan, error);
+    return err;
 }
