@@ -50,16 +50,22 @@ void mt_access_print(struct mt_buf *out, const struct mt_access *access,
         append_json(out, method, "");
         mt_buf_append_string(out, ",\"target\":");
         append_json(out, target, end);
-        mt_buf_printf(out, ",\"status\":%d,\"bytes\":%lld,\"duration_ms\":%lld}\n", access->status,
+        mt_buf_printf(out, ",\"status\":%d,\"bytes\":%lld,\"duration_ms\":%lld", access->status,
                       (long long)access->bytes, (long long)access->duration_ms);
+        if (access->token[0] != '\0')
+            mt_buf_printf(out, ",\"token\":\"%s\"", access->token);
+        mt_buf_append_string(out, "}\n");
         return;
     }
     mt_buf_printf(out, "%s access %s \"", stamp, access->remote);
     append_escaped(out, method);
     mt_buf_append_char(out, ' ');
     append_escaped(out, target);
-    mt_buf_printf(out, "%s\" %d %lld %lldms\n", end, access->status, (long long)access->bytes,
+    mt_buf_printf(out, "%s\" %d %lld %lldms", end, access->status, (long long)access->bytes,
                   (long long)access->duration_ms);
+    if (access->token[0] != '\0')
+        mt_buf_printf(out, " token=%s", access->token);
+    mt_buf_append_char(out, '\n');
 }
 
 void mt_access_write(const struct mt_access *access, enum mt_access_format format, int64_t *lost)

@@ -18,13 +18,14 @@ struct mt_access {
     int status;             /* 0: the connection ended before there was an answer */
     int64_t bytes;          /* of the body, handed to the connection */
     int64_t duration_ms;    /* from the complete request to the end of its answer */
+    const char *token;      /* name of the token that it came with; "" if there was none */
 };
 
 /*
  * mt_access_print: appends the line with its newline. Text:
  * `2026-11-21T09:00:00.123Z access 127.0.0.1:41234 "GET /memory-logs?limit=1" 200 63 2ms`, where
  * control characters, `"`, `\` and bytes above 0x7E are written as \xNN. A target of more than 1024
- * bytes is cut, and ends in `...`.
+ * bytes is cut, and ends in `...`. Where there was a token, ` token=NAME` follows.
  */
 void mt_access_print(struct mt_buf *out, const struct mt_access *access,
                      enum mt_access_format format);

@@ -327,7 +327,7 @@ enum mt_err mt_follower_start(const struct mt_follower_options *options,
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory for recent records");
     new->options = *options;
     new->guard = mt_guard_new();
-    new->log = mt_store_log_new();
+    new->log = mt_store_log_new("the store answers again");
     if (new->guard != NULL &&new->log != NULL)
         code = mt_ticker_start(options->poll_ms, tick, new, &new->ticker, error);
     else

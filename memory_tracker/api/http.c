@@ -9,8 +9,13 @@ static const struct {
     const char *reason;
 } statuses[] = {
     {200, "OK"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
+    {413, "Request Entity Too Large"},
+    {415, "Unsupported Media Type"},
     {422, "Unprocessable Entity"},
     {500, "Internal Server Error"},
     {503, "Service Unavailable"},
@@ -40,11 +45,32 @@ void mt_response_json(struct mt_response *response, int status, const char *body
 {
     response->status = status;
     response->content_type = json_type;
+    response->is_gzip = false;
     response->allow = NULL;
+    response->authenticate = NULL;
     response->retry_after_s = 0;
     response->age_s = -1;
     mt_buf_clear(&response->body);
     mt_buf_append_string(&response->body, body);
+}
+
+void mt_response_refuse(struct mt_response *response, int status, const char *text)
+{
+    struct mt_buf valid;
+
+    mt_buf_init(&valid, 0);
+    mt_utf8_append_valid(&valid, text, strlen(text));
+    mt_response_json(response, status, "{\"detail\":");
+    mt_buf_append_json_string(&response->body, valid.data, valid.length);
+    mt_buf_append_char(&response->body, '}');
+    response->body.failed |= valid.failed;
+    mt_buf_fini(&valid);
+}
+
+void mt_job_fini(struct mt_job *job)
+{
+    mt_buf_fini(&job->remote.query);
+    mt_buf_fini(&job->remote.body);
 }
 
 void mt_response_fail(struct mt_response *response, enum mt_err code)

@@ -8,18 +8,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/parameter.h"
+#include "api/tokens.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "store/store.h"
 
-enum mt_method { MT_METHOD_GET, MT_METHOD_HEAD, MT_METHOD_OTHER };
+enum mt_method { MT_METHOD_GET, MT_METHOD_HEAD, MT_METHOD_POST, MT_METHOD_OTHER };
 
 /* Borrowed from the connection; valid while mt_api_answer runs, not in a job. */
 struct mt_request {
     enum mt_method method;
     struct mt_slice path;  /* as sent, up to the first `?`, still percent-encoded */
     struct mt_slice query; /* as sent, after the first `?`; length 0 if there is none */
+    /* values of headers; length 0 where there is none, or where it was sent twice */
+    struct mt_slice authorization;
+    struct mt_slice content_type;
+    struct mt_slice content_encoding;
+    struct mt_slice accept_encoding;
+    struct mt_slice body; /* whole, as sent but for its chunks; length 0 if there is none */
 };
 
 /*
@@ -34,7 +42,9 @@ struct mt_response {
     int status;
     struct mt_buf body;
     const char *content_type; /* static */
+    bool is_gzip;             /* the body is compressed; its Content-Encoding says so */
     const char *allow;        /* static value of an Allow header, or NULL */
+    const char *authenticate; /* static value of a WWW-Authenticate header, or NULL */
     int retry_after_s;        /* value of a Retry-After header; 0: none */
     int64_t age_s;            /* value of an Age header; -1: none */
 };
@@ -47,6 +57,9 @@ void mt_response_fini(struct mt_response *response);
  * headers too.
  */
 void mt_response_json(struct mt_response *response, int status, const char *body);
+
+/* mt_response_refuse: as mt_response_json, {"detail":...} with a text of any bytes. */
+void mt_response_refuse(struct mt_response *response, int status, const char *text);
 
 /* How long a client is asked to stay away when the store cannot answer. */
 enum { MT_RETRY_AFTER_S = 5 };
@@ -75,7 +88,18 @@ struct mt_logs_query {
 
 struct mt_window;
 
-/* Work for a worker thread: a value that owns all it needs. */
+/* What a request of another program of ours comes to: pushed records, the store protocol. */
+struct mt_remote {
+    struct mt_grant grant;
+    struct mt_parameters parameters;
+    struct mt_buf query; /* as sent; owned */
+    struct mt_buf body;  /* as sent; owned */
+    bool body_is_gzip;
+    bool body_is_lines; /* x-ndjson; else JSON */
+    bool may_gzip;      /* the answer may be compressed */
+};
+
+/* Work for a worker thread: a value that owns all it needs; freed by mt_job_fini. */
 struct mt_job {
     /*
      * Fills *response, which is initialised. store is NULL if it could not be opened; then
@@ -92,6 +116,8 @@ struct mt_job {
     bool (*from_window)(const struct mt_job *job, const struct mt_window *window,
                         struct mt_response *response);
     struct mt_logs_query logs;
+    struct mt_remote remote;
+    bool writes;   /* wants a store that may be written */
     bool is_large; /* may take long: quick jobs need not wait behind it */
     int64_t now_s; /* the clock when the request came */
     /* 0 and NULL as mt_api_answer leaves them; whoever runs the job may set them */
@@ -99,6 +125,9 @@ struct mt_job {
     bool (*cancelled)(void *context);
     void *cancel_context;
 };
+
+/* mt_job_fini: frees what the job owns; accepts a zeroed one, and one that is freed already. */
+void mt_job_fini(struct mt_job *job);
 
 enum mt_answer_kind {
     MT_ANSWER_BYTES, /* response is ready */
@@ -113,13 +142,14 @@ struct mt_answer {
 
 /* What handlers may know of the process. */
 struct mt_api_state {
-    bool draining; /* SIGTERM came: /readyz says 503 */
-    int64_t now_s; /* the wall clock, Unix s */
+    bool draining;                  /* SIGTERM came: /readyz says 503 */
+    int64_t now_s;                  /* the wall clock, Unix s */
+    const struct mt_tokens *tokens; /* NULL: nobody may push or read the store over HTTP */
 };
 
 /*
  * mt_api_answer: routes and validates; never blocks, never touches the store: what needs it comes
- * back as a job. Any thread. The caller frees answer->response.
+ * back as a job. Any thread. The caller frees answer->response and answer->job.
  */
 void mt_api_answer(const struct mt_request *request, const struct mt_api_state *state,
                    struct mt_answer *answer);

@@ -94,6 +94,7 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
     struct mt_listeners listeners;
     struct mt_server_options server = {
         .listeners = &listeners,
+        .tokens = mt_config_string(config, MT_SETTING_TOKENS),
         .store_timeout_ms = STORE_TIMEOUT_MS,
         .loops = (size_t)mt_config_number(config, MT_SETTING_THREADS),
         .workers = (size_t)mt_config_number(config, MT_SETTING_WORKERS),

@@ -3,12 +3,16 @@
 #include <string.h>
 
 #include "api/query.h"
+#include "record/record.h"
 
 static const struct mt_parameter_info table[MT_PARAMETER_COUNT] = {
 #define MT_PARAMETER(symbol, name, type, gt, lt, fallback, help)                                   \
-    [MT_PARAMETER_##symbol] = {#name, MT_PARAMETER_TYPE_##type, gt, lt, fallback, help},
+    [MT_PARAMETER_##symbol] = {#name, MT_PARAMETER_TYPE_##type, gt, lt, fallback, "", help},
+#define MT_STORE_PARAMETER(symbol, name, type, gt, lt, fallback, choices, help)                    \
+    [MT_PARAMETER_##symbol] = {#name, MT_PARAMETER_TYPE_##type, gt, lt, fallback, choices, help},
 #include "api/parameter.def"
 #undef MT_PARAMETER
+#undef MT_STORE_PARAMETER
 };
 
 const struct mt_parameter_info *mt_parameter_info(enum mt_parameter parameter)
@@ -118,12 +122,24 @@ static const struct complaint greater_than = {"greater_than", "Input should be g
                                               "gt"};
 static const struct complaint less_than = {"less_than", "Input should be less than ", "lt"};
 
+static void begin_complaint(struct mt_buf *errors, const struct mt_parameter_info *info,
+                            const char *type)
+{
+    mt_buf_append_string(errors, errors->length == 0 ? "{\"detail\":[" : ",");
+    mt_buf_printf(errors, "{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"],\"msg\":\"", type,
+                  info->name);
+}
+
+static void end_complaint(struct mt_buf *errors, const char *type)
+{
+    mt_buf_printf(errors, ",\"url\":\"https://errors.pydantic.dev/2.6/v/%s\"}", type);
+}
+
 static void complain(struct mt_buf *errors, const struct mt_parameter_info *info,
                      const struct complaint *complaint, int64_t bound, struct mt_slice input)
 {
-    mt_buf_append_string(errors, errors->length == 0 ? "{\"detail\":[" : ",");
-    mt_buf_printf(errors, "{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"],\"msg\":\"%s",
-                  complaint->type, info->name, complaint->message);
+    begin_complaint(errors, info, complaint->type);
+    mt_buf_append_string(errors, complaint->message);
     if (complaint->bound != NULL)
         mt_buf_append_i64(errors, bound);
     mt_buf_append_string(errors, "\",\"input\":");
@@ -133,7 +149,100 @@ static void complain(struct mt_buf *errors, const struct mt_parameter_info *info
         mt_buf_append_i64(errors, bound);
         mt_buf_append_char(errors, '}');
     }
-    mt_buf_printf(errors, ",\"url\":\"https://errors.pydantic.dev/2.6/v/%s\"}", complaint->type);
+    end_complaint(errors, complaint->type);
+}
+
+static void complain_missing(struct mt_buf *errors, const struct mt_parameter_info *info)
+{
+    begin_complaint(errors, info, "missing");
+    mt_buf_append_string(errors, "Field required\",\"input\":null");
+    end_complaint(errors, "missing");
+}
+
+/* "'a', 'b' or 'c'" */
+static void append_choices(struct mt_buf *out, const char *choices)
+{
+    for (const char *at = choices; *at != '\0';) {
+        size_t length = strcspn(at, "|");
+        bool is_last = at[length] == '\0';
+
+        if (at != choices)
+            mt_buf_append_string(out, is_last ? " or " : ", ");
+        mt_buf_append_char(out, '\'');
+        mt_buf_append(out, at, length);
+        mt_buf_append_char(out, '\'');
+        at += is_last ? length : length + 1;
+    }
+}
+
+static bool check_choice(const struct mt_parameter_info *info, struct mt_slice input,
+                         int64_t *value, struct mt_buf *errors)
+{
+    int64_t number = 0;
+
+    for (const char *at = info->choices; *at != '\0'; number++) {
+        size_t length = strcspn(at, "|");
+
+        if (length == input.length && memcmp(at, input.data, length) == 0) {
+            *value = number;
+            return true;
+        }
+        at += at[length] == '\0' ? length : length + 1;
+    }
+    begin_complaint(errors, info, "literal_error");
+    mt_buf_append_string(errors, "Input should be ");
+    append_choices(errors, info->choices);
+    mt_buf_append_string(errors, "\",\"input\":");
+    mt_buf_append_json_string(errors, input.data, input.length);
+    mt_buf_append_string(errors, ",\"ctx\":{\"expected\":\"");
+    append_choices(errors, info->choices);
+    mt_buf_append_string(errors, "\"}");
+    end_complaint(errors, "literal_error");
+    return false;
+}
+
+static bool check_unsigned(const struct mt_parameter_info *info, struct mt_slice input,
+                           int64_t *value, struct mt_buf *errors)
+{
+    uint64_t sum = 0;
+    bool proper = input.length > 0;
+
+    for (size_t i = 0; i < input.length && proper; i++)
+        proper = is_digit(input.data[i]) && !__builtin_mul_overflow(sum, 10, &sum) &&
+                 !__builtin_add_overflow(sum, (uint64_t)(input.data[i] - '0'), &sum);
+    if (!proper) {
+        complain(errors, info, &int_parsing, 0, input);
+        return false;
+    }
+    *value = (int64_t)sum;
+    return true;
+}
+
+static bool check_fields(const struct mt_parameter_info *info, struct mt_slice input,
+                         int64_t *value, struct mt_buf *errors)
+{
+    uint64_t chosen = 0;
+    struct mt_slice rest = input;
+
+    while (rest.length > 0) {
+        const char *comma = memchr(rest.data, ',', rest.length);
+        size_t length = comma != NULL ? (size_t)(comma - rest.data) : rest.length;
+        enum mt_field field;
+
+        if (!mt_field_find(rest.data, length, &field)) {
+            begin_complaint(errors, info, "value_error");
+            mt_buf_append_string(errors, "Value error, names of fields divided by commas are "
+                                         "wanted\",\"input\":");
+            mt_buf_append_json_string(errors, input.data, input.length);
+            end_complaint(errors, "value_error");
+            return false;
+        }
+        chosen |= MT_FIELD_BIT(field);
+        rest.data += length + (comma != NULL);
+        rest.length -= length + (comma != NULL);
+    }
+    *value = (int64_t)chosen;
+    return true;
 }
 
 static bool check_integer(const struct mt_parameter_info *info, struct mt_slice input,
@@ -153,7 +262,7 @@ static bool check_integer(const struct mt_parameter_info *info, struct mt_slice 
         if (info->lt != MT_UNBOUNDED && *value >= info->lt) {
             complaint = &less_than;
             bound = info->lt;
-        } else if (*value <= info->gt) {
+        } else if (info->gt != MT_UNBOUNDED_BELOW && *value <= info->gt) {
             complaint = &greater_than;
             bound = info->gt;
         }
@@ -162,6 +271,22 @@ static bool check_integer(const struct mt_parameter_info *info, struct mt_slice 
     if (complaint != NULL)
         complain(errors, info, complaint, bound, input);
     return complaint == NULL;
+}
+
+static bool check_value(const struct mt_parameter_info *info, struct mt_slice input, int64_t *value,
+                        struct mt_buf *errors)
+{
+    switch (info->type) {
+    case MT_PARAMETER_TYPE_CHOICE:
+        return check_choice(info, input, value, errors);
+    case MT_PARAMETER_TYPE_UNSIGNED:
+        return check_unsigned(info, input, value, errors);
+    case MT_PARAMETER_TYPE_FIELDS:
+        return check_fields(info, input, value, errors);
+    case MT_PARAMETER_TYPE_INTEGER:
+        break;
+    }
+    return check_integer(info, input, value, errors);
 }
 
 /* The value of the last pair of that name. */
@@ -186,19 +311,28 @@ bool mt_parameters_check(struct mt_slice query, uint32_t choice, struct mt_param
     bool proper = true;
 
     mt_buf_init(&text, 0);
+    parameters->given = 0;
     for (enum mt_parameter i = 0; i < MT_PARAMETER_COUNT; i++) {
         struct mt_slice encoded;
 
         parameters->value[i] = table[i].fallback;
-        if ((choice & MT_PARAMETER_BIT(i)) == 0 || !find_last(query, table[i].name, &encoded))
+        if ((choice & MT_PARAMETER_BIT(i)) == 0)
             continue;
+        if (!find_last(query, table[i].name, &encoded)) {
+            if (table[i].fallback == MT_REQUIRED) {
+                complain_missing(errors, &table[i]);
+                proper = false;
+            }
+            continue;
+        }
+        parameters->given |= MT_PARAMETER_BIT(i);
         mt_buf_clear(&text);
         mt_query_decode(&text, encoded);
         if (text.failed) {
             errors->failed = true;
             proper = false;
-        } else if (!check_integer(&table[i], (struct mt_slice){text.data, text.length},
-                                  &parameters->value[i], errors)) {
+        } else if (!check_value(&table[i], (struct mt_slice){text.data, text.length},
+                                &parameters->value[i], errors)) {
             proper = false;
         }
     }

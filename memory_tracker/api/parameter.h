@@ -12,19 +12,31 @@
 #include "base/text.h"
 
 enum mt_parameter {
-#define MT_PARAMETER(symbol, ...) MT_PARAMETER_##symbol,
+#define MT_PARAMETER(symbol, ...)       MT_PARAMETER_##symbol,
+#define MT_STORE_PARAMETER(symbol, ...) MT_PARAMETER_##symbol,
 #include "api/parameter.def"
 #undef MT_PARAMETER
+#undef MT_STORE_PARAMETER
     MT_PARAMETER_COUNT
 };
 
 /* A choice of parameters, or-ed. */
 #define MT_PARAMETER_BIT(parameter) (UINT32_C(1) << (parameter))
 
-enum mt_parameter_type { MT_PARAMETER_TYPE_INTEGER };
+enum mt_parameter_type {
+    MT_PARAMETER_TYPE_INTEGER,
+    MT_PARAMETER_TYPE_UNSIGNED,
+    MT_PARAMETER_TYPE_CHOICE,
+    MT_PARAMETER_TYPE_FIELDS,
+};
 
-/* An lt that no value reaches; values beyond int64 count as INT64_MIN or INT64_MAX. */
-#define MT_UNBOUNDED INT64_MAX
+/* An lt that no value reaches, and a gt that every value does; values beyond int64 count as
+ * INT64_MIN or INT64_MAX. */
+#define MT_UNBOUNDED       INT64_MAX
+#define MT_UNBOUNDED_BELOW INT64_MIN
+
+/* The default of a parameter that has to be given. */
+#define MT_REQUIRED INT64_MIN
 
 /* One row of the table; static and immutable. */
 struct mt_parameter_info {
@@ -32,15 +44,17 @@ struct mt_parameter_info {
     enum mt_parameter_type type;
     int64_t gt, lt; /* gt < value < lt */
     int64_t fallback;
+    const char *choices; /* "" but for CHOICE */
     const char *help;
 };
 
 /* mt_parameter_info: the row of a parameter. */
 const struct mt_parameter_info *mt_parameter_info(enum mt_parameter parameter);
 
-/* The checked value of each parameter, or its default. */
+/* The checked value of each parameter, or its default. An UNSIGNED one is to be cast. */
 struct mt_parameters {
     int64_t value[MT_PARAMETER_COUNT];
+    uint32_t given; /* MT_PARAMETER_BITs of those that were in the query */
 };
 
 /*

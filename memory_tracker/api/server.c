@@ -18,8 +18,10 @@ enum {
     QUEUED_PER_WORKER = 64,
     BUSY_WAIT_MS = 2000,
     REOPEN_AFTER_MS = 1000,
-    ENTITY_MOST = 1024,       /* a request's body: nothing takes one */
-    INPUT_MOST = 1024 * 1024, /* buffered input of one connection */
+    ENTITY_MOST = 1024,                      /* a request's body, where nothing takes one, */
+    PUSHED_ENTITY_MOST = 1024 * 1024,        /* and where records are pushed */
+    INPUT_MOST = 1024 * 1024,                /* buffered input of one connection: the head, */
+    PUSHED_INPUT_MOST = 4 * 1024 * 1024 + 1, /* and a body; it grows by doubling */
     /* when the server closes: for everything, beyond the client timeout */
     DRAIN_MOST_MS = 20000,
     COMPLAIN_EVERY_MS = 60000,
@@ -150,6 +152,16 @@ static void end_loop(struct loop *loop)
     h2o_evloop_destroy(evloop);
 }
 
+/* Each loop has tokens of its own; the first one speaks for all. */
+static void look_at_tokens(struct loop *loop)
+{
+    struct mt_error error = {0};
+
+    if (loop->tokens.path != NULL && mt_tokens_file_look(&loop->tokens, &error) != MT_OK &&
+        loop->index == 0)
+        mt_log_error(&error);
+}
+
 static void turn(struct loop *loop)
 {
     bool hurried = loop->phase != SERVING;
@@ -161,6 +173,8 @@ static void turn(struct loop *loop)
         end_at_once(loop->server, "an event loop failed");
     }
     now_ms = mt_clock_monotonic_ms();
+    if (loop->tokens.path != NULL)
+        mt_clients_bound_input(loop);
     if (loop->index == 0)
         lead(loop->server, now_ms);
     follow_phase(loop, now_ms);
@@ -169,6 +183,7 @@ static void turn(struct loop *loop)
     if (now_ms - loop->looked_ms >= (hurried ? TURN_MS / 10 : TURN_MS)) {
         loop->looked_ms = now_ms;
         mt_clients_look(loop, now_ms);
+        look_at_tokens(loop);
     }
 }
 
@@ -193,23 +208,40 @@ static void run_loop(struct mt_threads *threads, size_t index, void *context)
     end_loop(loop);
 }
 
+static bool takes_pushes(const struct mt_server_options *options)
+{
+    return options->tokens != NULL && options->tokens[0] != '\0';
+}
+
 static void configure(struct server *server)
 {
     h2o_globalconf_t *config = &server->config;
+    bool pushed = takes_pushes(server->options);
 
     h2o_config_init(config);
     config->server_name = h2o_iovec_init(H2O_STRLIT("memory-tracker"));
-    config->max_request_entity_size = ENTITY_MOST;
+    config->max_request_entity_size = pushed ? PUSHED_ENTITY_MOST : ENTITY_MOST;
     config->http1.upgrade_to_http2 = 0;
     /* these timeouts are on the wall clock, which may step: look_at_clients is on the other one */
     config->http1.req_timeout = (uint64_t)24 * 60 * 60 * 1000;
     /* larger input would go to a file under /tmp: without a place for one the connection is closed
      */
-    h2o_socket_buffer_mmap_settings.threshold = INPUT_MOST;
+    h2o_socket_buffer_mmap_settings.threshold = pushed ? PUSHED_INPUT_MOST : INPUT_MOST;
     (void)snprintf(h2o_socket_buffer_mmap_settings.fn_template,
                    sizeof h2o_socket_buffer_mmap_settings.fn_template, "/dev/null/XXXXXX");
     mt_exchange_register(
         h2o_config_register_host(config, h2o_iovec_init(H2O_STRLIT("default")), 65535));
+}
+
+/* Every loop reads the file for itself: what is not shared needs no lock. */
+static enum mt_err open_tokens(struct server *server, struct mt_error *error)
+{
+    enum mt_err result = MT_OK;
+
+    for (size_t l = 0; l < server->options->loops && result == MT_OK; l++)
+        if (takes_pushes(server->options))
+            result = mt_tokens_file_open(&server->loops[l].tokens, server->options->tokens, error);
+    return result;
 }
 
 /* All descriptors that loops need are made here, so that making a loop cannot fail. */
@@ -237,13 +269,13 @@ int64_t mt_server_descriptors(const struct mt_server_options *options)
 {
     enum {
         PER_LOOP = 3 + 1, /* epoll, two ends of a pipe; one while a connection begins to linger */
-        PER_WORKER = 3,   /* the store, its journal and its directory */
+        PER_WORKER = 3,   /* the store, its journal and its directory; twice where it also writes */
         OTHERS = 16,      /* standard streams, log, signals, and whatever started us left open */
     };
     int64_t listeners = (int64_t)options->listeners->count;
 
     return OTHERS + listeners + (int64_t)options->loops * (PER_LOOP + listeners) +
-           (int64_t)options->workers * PER_WORKER;
+           (int64_t)options->workers * PER_WORKER * (takes_pushes(options) ? 2 : 1);
 }
 
 enum mt_err mt_server_run(const struct mt_server_options *options, struct mt_error *error)
@@ -263,7 +295,9 @@ enum mt_err mt_server_run(const struct mt_server_options *options, struct mt_err
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory for %zu event loops",
                             options->loops);
     configure(&server);
-    result = share_listeners(&server, error);
+    result = open_tokens(&server, error);
+    if (result == MT_OK)
+        result = share_listeners(&server, error);
     if (result == MT_OK)
         result = mt_pool_start(&pool, &server.pool, error);
     if (result == MT_OK) {
@@ -272,6 +306,8 @@ enum mt_err mt_server_run(const struct mt_server_options *options, struct mt_err
             mt_pool_stop(server.pool);
     }
     h2o_config_dispose(&server.config);
+    for (size_t l = 0; l < options->loops; l++)
+        mt_tokens_file_close(&server.loops[l].tokens);
     free(server.loops);
     return result;
 }

@@ -19,6 +19,7 @@ struct mt_server_options {
     const char *store;                    /* URI */
     int store_timeout_ms;                 /* see mt_store_options */
     struct mt_standby standby;            /* for a remote store */
+    const char *tokens;                   /* path of the file of tokens; "": nobody may push */
     size_t loops;
     size_t workers;
     int64_t most_connections;      /* at once, over all loops */

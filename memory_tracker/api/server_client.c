@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -10,7 +11,8 @@
 
 enum {
     ACCEPT_AT_ONCE = 32,
-    LINGER_MS = 2000, /* how long an answered client that still sends is listened to */
+    SMALL_INPUT_BYTES = 64 * 1024, /* of one connection; those are bounded by their number */
+    LINGER_MS = 2000,              /* how long an answered client that still sends is listened to */
     HURRIED_LINGER_MS = 500,
     /* when the server closes: for connection attempts that are half-way through, */
     LATE_CONNECTION_MS = 100,
@@ -46,18 +48,12 @@ static void on_lingering_closed(void *data)
     resume_listeners(loop);
 }
 
-void mt_client_linger(struct client *client, h2o_req_t *req)
+static void begin_lingering(struct client *client)
 {
     struct loop *loop = client->loop;
     struct lingering *lingering;
-    int fd = h2o_socket_get_fd(client->sock);
+    int fd = fcntl(h2o_socket_get_fd(client->sock), F_DUPFD_CLOEXEC, 0);
 
-    if (client->cut || client->lingers)
-        return;
-    if (!mt_peer_has_more(fd) && client->exchange != NULL && req->entity.base == NULL &&
-        loop->phase == SERVING)
-        return;
-    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         return;
     lingering = h2o_mem_alloc(sizeof *lingering);
@@ -72,6 +68,16 @@ void mt_client_linger(struct client *client, h2o_req_t *req)
     lingering->sock->on_close.data = lingering;
     (void)shutdown(fd, SHUT_WR);
     h2o_socket_read_start(lingering->sock, on_lingering_read);
+}
+
+void mt_client_linger(struct client *client, h2o_req_t *req)
+{
+    if (client->cut || client->lingers)
+        return;
+    if (!mt_peer_has_more(h2o_socket_get_fd(client->sock)) && client->exchange != NULL &&
+        req->entity.base == NULL && client->loop->phase == SERVING)
+        return;
+    begin_lingering(client);
 }
 
 static void on_client_closed(void *data)
@@ -223,6 +229,61 @@ void mt_clients_look(struct loop *loop, int64_t now_ms)
     }
     /* another loop's client may have made room */
     resume_listeners(loop);
+}
+
+/* What the library holds of a client's input, if that is more than any head of a request. */
+static int64_t input_of(const struct client *client)
+{
+    int64_t bytes = (int64_t)client->sock->input->capacity;
+
+    return bytes > SMALL_INPUT_BYTES ? bytes : 0;
+}
+
+/* The library has no answer before the whole body is there: this one goes past it. */
+static void turn_away(struct client *client)
+{
+    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+                                 "Content-Type: application/json\r\nContent-Length: 33\r\n"
+                                 "Retry-After: 5\r\n\r\n{\"detail\":\"Service unavailable.\"}";
+    h2o_socket_cb on_read = client->sock->_cb.read;
+
+    (void)send(h2o_socket_get_fd(client->sock), answer, sizeof answer - 1,
+               MSG_DONTWAIT | MSG_NOSIGNAL);
+    begin_lingering(client);
+    on_read(client->sock, "no memory for the request");
+}
+
+/* Counts the input of all clients anew; the one to turn away first, if any can be. */
+static struct client *count_input(struct loop *loop)
+{
+    struct client *largest = NULL;
+    int64_t bytes = 0;
+
+    for (h2o_linklist_t *node = loop->clients.next; node != &loop->clients; node = node->next) {
+        struct client *client = H2O_STRUCT_FROM_MEMBER(struct client, link, node);
+        int64_t input = input_of(client);
+
+        bytes += input;
+        /* one whose request is complete frees its input soon */
+        if (input > 0 && client->exchange == NULL && client->sock->_cb.read != NULL &&
+            (largest == NULL || input > input_of(largest)))
+            largest = client;
+    }
+    mt_gauge_add(&loop->server->body_bytes, bytes - loop->input_bytes);
+    loop->input_bytes = bytes;
+    return largest;
+}
+
+void mt_clients_bound_input(struct loop *loop)
+{
+    struct client *largest = count_input(loop);
+
+    while (largest != NULL && mt_gauge_get(&loop->server->body_bytes) > BODY_MEMORY_BYTES) {
+        mt_loop_complain(loop, "more pushed records at once than there is memory for: some are "
+                               "answered with 503");
+        turn_away(largest);
+        largest = count_input(loop);
+    }
 }
 
 static void close_listeners(struct loop *loop, int64_t now_ms)

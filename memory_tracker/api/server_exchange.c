@@ -84,6 +84,10 @@ static void answer(struct exchange *exchange)
         add_header(req, H2O_TOKEN_CONTENT_TYPE, response->content_type);
     if (response->allow != NULL)
         add_header(req, H2O_TOKEN_ALLOW, response->allow);
+    if (response->authenticate != NULL)
+        add_header(req, H2O_TOKEN_WWW_AUTHENTICATE, response->authenticate);
+    if (response->is_gzip)
+        add_header(req, H2O_TOKEN_CONTENT_ENCODING, "gzip");
     if (response->retry_after_s > 0)
         add_number_header(req, H2O_TOKEN_RETRY_AFTER, response->retry_after_s);
     if (response->age_s >= 0)
@@ -112,6 +116,13 @@ static void dispose_exchange(void *data)
     }
     mt_response_fini(&exchange->response);
     release_held(exchange->client->loop->server, &exchange->held_bytes);
+}
+
+static void free_task(struct task *task)
+{
+    mt_gauge_add(&task->loop->server->body_bytes, -task->body_bytes);
+    mt_job_fini(&task->work.job);
+    free(task);
 }
 
 /* In a worker's thread. */
@@ -143,17 +154,24 @@ void mt_exchange_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_
             mt_response_fini(&task->work.response);
             release_held(loop->server, &task->held_bytes);
         }
-        free(task);
+        free_task(task);
     }
 }
 
-static bool submit(struct exchange *exchange, const struct mt_job *job)
+/* Takes the job over, also where it fails. */
+static bool submit(struct exchange *exchange, struct mt_job *job)
 {
     struct loop *loop = exchange->client->loop;
     struct task *task = calloc(1, sizeof *task);
+    int64_t body_bytes = (int64_t)job->remote.body.capacity;
 
-    if (task == NULL)
+    if (task == NULL ||
+        !mt_gauge_try_add(&loop->server->body_bytes, body_bytes, BODY_MEMORY_BYTES)) {
+        mt_job_fini(job);
+        free(task);
         return false;
+    }
+    task->body_bytes = body_bytes;
     task->work.job = *job;
     task->work.job.deadline_ms = exchange->begun_ms + JOB_DEADLINE_MS;
     task->work.done = hand_back;
@@ -162,7 +180,7 @@ static bool submit(struct exchange *exchange, const struct mt_job *job)
     if (!mt_pool_submit(loop->server->pool, &task->work)) {
         mt_loop_complain(loop, "more requests than the workers can do: some are answered with 503; "
                                "give more --workers or look for slow storage");
-        free(task);
+        free_task(task);
         return false;
     }
     exchange->task = task;
@@ -170,14 +188,49 @@ static bool submit(struct exchange *exchange, const struct mt_job *job)
     return true;
 }
 
+/* Sent twice it counts for nothing: who knows which one somebody before us looked at. */
+static struct mt_slice header_value(const h2o_req_t *req, const h2o_token_t *name)
+{
+    ssize_t at = h2o_find_header(&req->headers, name, -1);
+
+    if (at == -1 || h2o_find_header(&req->headers, name, at) != -1)
+        return (struct mt_slice){NULL, 0};
+    return (struct mt_slice){req->headers.entries[at].value.base,
+                             req->headers.entries[at].value.len};
+}
+
+static void read_request(const h2o_req_t *req, struct mt_request *request)
+{
+    static const struct {
+        struct mt_slice name;
+        enum mt_method method;
+    } methods[] = {
+        {{"GET", 3}, MT_METHOD_GET}, {{"HEAD", 4}, MT_METHOD_HEAD}, {{"POST", 4}, MT_METHOD_POST}};
+
+    *request = (struct mt_request){.method = MT_METHOD_OTHER};
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (h2o_memis(req->method.base, req->method.len, methods[i].name.data,
+                      methods[i].name.length))
+            request->method = methods[i].method;
+    mt_request_set_target(request, (struct mt_slice){req->path.base, req->path.len});
+    request->authorization = header_value(req, H2O_TOKEN_AUTHORIZATION);
+    request->content_type = header_value(req, H2O_TOKEN_CONTENT_TYPE);
+    request->content_encoding = header_value(req, H2O_TOKEN_CONTENT_ENCODING);
+    request->accept_encoding = header_value(req, H2O_TOKEN_ACCEPT_ENCODING);
+    if (req->entity.base != NULL)
+        request->body = (struct mt_slice){req->entity.base, req->entity.len};
+}
+
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct client *client = mt_client_of(req);
     struct loop *loop = client->loop;
-    struct mt_api_state state = {.draining = loop->phase != SERVING, .now_s = mt_clock_wall_s()};
+    struct mt_api_state state = {.draining = loop->phase != SERVING,
+                                 .now_s = mt_clock_wall_s(),
+                                 .tokens = loop->tokens.tokens};
     struct exchange *exchange =
         h2o_mem_alloc_shared(&req->pool, sizeof *exchange, dispose_exchange);
-    struct mt_request request = {.method = MT_METHOD_OTHER};
+    struct mt_request request;
     struct mt_answer result;
 
     (void)self;
@@ -194,17 +247,16 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
      */
     if (req->entity.base != NULL)
         req->http1_is_persistent = 0;
-    if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")))
-        request.method = MT_METHOD_GET;
-    else if (h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD")))
-        request.method = MT_METHOD_HEAD;
-    mt_request_set_target(&request, (struct mt_slice){req->path.base, req->path.len});
+    read_request(req, &request);
     mt_api_answer(&request, &state, &result);
     exchange->response = result.response;
+    memcpy(exchange->token, result.job.remote.grant.name, sizeof exchange->token);
     if (result.kind == MT_ANSWER_JOB) {
         if (submit(exchange, &result.job))
             return 0;
         mt_response_fail(&exchange->response, MT_ERR_OVERLOADED);
+    } else {
+        mt_job_fini(&result.job);
     }
     exchange->held_bytes = hold_body(loop->server, &exchange->response);
     answer(exchange);
@@ -220,10 +272,13 @@ static void log_access(struct client *client, h2o_req_t *req, enum mt_access_for
         .target = {req->input.path.base, req->input.path.len},
         .status = req->res.status,
         .bytes = (int64_t)req->bytes_sent,
+        .token = "",
     };
 
-    if (client->exchange != NULL)
+    if (client->exchange != NULL) {
         access.duration_ms = mt_clock_monotonic_ms() - client->exchange->begun_ms;
+        access.token = client->exchange->token;
+    }
     mt_access_write(&access, format, &client->loop->lost_lines);
 }
 

@@ -27,6 +27,7 @@ struct server {
     struct mt_gauge phase;
     struct mt_gauge connections; /* of all loops, lingering ones included */
     struct mt_gauge held_bytes;  /* bodies being sent or waiting to be */
+    struct mt_gauge body_bytes;  /* bodies of requests, being received or with a worker */
     struct mt_gauge finished;    /* loops, without the first, that have nothing left to do */
     struct loop *loops;
     h2o_socket_t *signals;  /* the first loop's, as are the next two */
@@ -48,7 +49,9 @@ struct loop {
     int64_t closing_ms;                        /* when it saw CLOSING */
     int64_t looked_ms;                         /* when it last looked at its clients */
     int64_t complained_ms;
-    int64_t lost_lines; /* of the access log */
+    int64_t lost_lines;           /* of the access log */
+    struct mt_tokens_file tokens; /* zeroed where there are none */
+    int64_t input_bytes;          /* this loop's part of body_bytes that is being received */
     h2o_linklist_t clients;
     h2o_linklist_t lingering;
     size_t tasks; /* with workers */
@@ -79,6 +82,7 @@ struct exchange {
     int64_t held_bytes;
     size_t sent; /* bytes of the body handed on */
     int64_t begun_ms;
+    char token[MT_TOKEN_NAME_MOST + 1]; /* name of the token that it came with, or "" */
 };
 
 /* A job on its way to a worker and back. Freed by its loop. */
@@ -88,6 +92,7 @@ struct task {
     struct loop *loop;
     struct exchange *exchange; /* NULL: the request is gone. The loop's; workers leave it alone. */
     int64_t held_bytes;
+    int64_t body_bytes; /* of the request */
 };
 
 /*
@@ -100,6 +105,9 @@ struct lingering {
     h2o_socket_t *sock;
     int64_t begun_ms;
 };
+
+/* Most memory for bodies of requests, over all connections. */
+enum { BODY_MEMORY_BYTES = 64 * 1024 * 1024 };
 
 /* server.c */
 
@@ -125,6 +133,10 @@ void mt_clients_begin(struct loop *loop);
 /* mt_client_linger: called when a request ends whose connection is about to be closed by the
  * library. */
 void mt_client_linger(struct client *client, h2o_req_t *req);
+
+/* mt_clients_bound_input: counts what clients have sent of bodies, and turns those with the longest
+ * away where all of it is more than BODY_MEMORY_BYTES; to be called in every turn. */
+void mt_clients_bound_input(struct loop *loop);
 
 /* mt_clients_look: ends those that are too slow; to be called once a second. */
 void mt_clients_look(struct loop *loop, int64_t now_ms);

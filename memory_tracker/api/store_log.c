@@ -10,16 +10,19 @@ enum { CHANGE_MS = 1000, AGAIN_MS = 60000 };
 
 struct mt_store_log {
     struct mt_guard *guard;
+    const char *again;
     enum mt_err code; /* guarded: what was last said, as is the next */
     int64_t said_ms;
 };
 
-struct mt_store_log *mt_store_log_new(void)
+struct mt_store_log *mt_store_log_new(const char *again)
 {
     struct mt_store_log *log = calloc(1, sizeof *log);
 
-    if (log != NULL)
+    if (log != NULL) {
+        log->again = again;
         log->guard = mt_guard_new();
+    }
     if (log != NULL && log->guard != NULL)
         return log;
     free(log);
@@ -53,5 +56,5 @@ void mt_store_log_tell(struct mt_store_log *log, const struct mt_error *error)
     if (speak && error->code != MT_OK)
         mt_log_error(error);
     else if (speak)
-        mt_log(MT_LOG_INFO, "the store answers again");
+        mt_log(MT_LOG_INFO, "%s", log->again);
 }

@@ -9,8 +9,9 @@
 
 struct mt_store_log; /* any thread may tell */
 
-/* mt_store_log_new: nothing was said yet. NULL: no memory. */
-struct mt_store_log *mt_store_log_new(void);
+/* mt_store_log_new: nothing was said yet. `again` (static) is said when all is well again. NULL: no
+ * memory. */
+struct mt_store_log *mt_store_log_new(const char *again);
 void mt_store_log_free(struct mt_store_log *log); /* accepts NULL */
 
 /*

@@ -278,6 +278,9 @@ void mt_threads_meet(struct mt_threads *threads)
 enum lane { LANE_QUICK, LANE_LARGE, LANE_COUNT };
 enum { QUICK_IN_A_ROW = 16 };
 
+/* What a worker opens the store for. */
+enum purpose { READING, WRITING, PURPOSE_COUNT };
+
 struct mt_pool {
     struct mt_pool_options options;
     pthread_mutex_t mu;
@@ -291,18 +294,23 @@ struct mt_pool {
     size_t started;      /* workers; only used by the thread that starts and stops */
     pthread_t *threads;
     struct mt_gauge openings; /* how often a worker opened the store */
-    struct mt_store_log *log;
+    struct mt_store_log *logs[PURPOSE_COUNT];
 };
 
-/* Owned by its worker's thread. */
-struct worker {
-    struct mt_pool *pool;
+/* A worker's own way to the store. */
+struct handle {
     struct mt_store *store;
     struct mt_error open_error; /* why store is NULL */
     int64_t opened_ms;          /* when it last tried */
     int64_t openings;           /* the pool's, just before that */
     int64_t returns;            /* the stand-in's, just before that */
     bool tried;
+};
+
+/* Owned by its worker's thread. */
+struct worker {
+    struct mt_pool *pool;
+    struct handle handles[PURPOSE_COUNT];
 };
 
 static bool is_cancelled(void *context)
@@ -312,14 +320,16 @@ static bool is_cancelled(void *context)
     return mt_gauge_get(&work->cancelled) != 0;
 }
 
-static void tell(const struct mt_pool *pool, const struct mt_error *outcome)
+/* That a store takes no records says nothing of whether it answers: the stand-in does not hear it.
+ */
+static void tell(const struct mt_pool *pool, enum purpose purpose, const struct mt_error *outcome)
 {
     const struct mt_standby *standby = &pool->options.standby;
 
-    if (standby->tell != NULL)
+    if (standby->tell != NULL && purpose == READING)
         standby->tell(standby->context, outcome);
     else
-        mt_store_log_tell(pool->log, outcome);
+        mt_store_log_tell(pool->logs[purpose], outcome);
 }
 
 static int64_t count_returns(const struct mt_pool *pool)
@@ -329,37 +339,37 @@ static int64_t count_returns(const struct mt_pool *pool)
     return standby->returns != NULL ? standby->returns(standby->context) : 0;
 }
 
-static void close_store(struct worker *worker)
+static void close_store(struct handle *handle)
 {
-    mt_store_close(worker->store);
-    worker->store = NULL;
+    mt_store_close(handle->store);
+    handle->store = NULL;
 }
 
-static void open_store(struct worker *worker)
+static void open_store(struct mt_pool *pool, struct handle *handle, enum purpose purpose)
 {
-    const struct mt_pool_options *options = &worker->pool->options;
-    struct mt_store_options how = {.read_only = true,
+    const struct mt_pool_options *options = &pool->options;
+    struct mt_store_options how = {.read_only = purpose == READING,
                                    .busy_wait_ms = options->busy_wait_ms,
                                    .timeout_ms = options->timeout_ms};
     int64_t now_ms = mt_clock_monotonic_ms();
-    int64_t returns = count_returns(worker->pool);
+    int64_t returns = count_returns(pool);
 
-    if (worker->returns != returns) {
-        close_store(worker);
-        worker->tried = false;
+    if (handle->returns != returns) {
+        close_store(handle);
+        handle->tried = false;
     }
     /* where another worker got through, so will this one: after a /readyz that says 200, no worker
-     * goes on saying 503 for its turn to come */
-    if (worker->store != NULL ||
-        (worker->tried && worker->openings == mt_gauge_get(&worker->pool->openings) &&
-         now_ms - worker->opened_ms < options->reopen_after_ms))
+     * goes on saying 503 for its turn to come; and a push may have made the store */
+    if (handle->store != NULL ||
+        (handle->tried && handle->openings == mt_gauge_get(&pool->openings) &&
+         now_ms - handle->opened_ms < options->reopen_after_ms))
         return;
-    worker->tried = true;
-    worker->opened_ms = now_ms;
-    worker->openings = mt_gauge_get(&worker->pool->openings);
-    worker->returns = returns;
-    if (mt_store_open(options->store, &how, &worker->store, &worker->open_error) == MT_OK)
-        mt_gauge_add(&worker->pool->openings, 1);
+    handle->tried = true;
+    handle->opened_ms = now_ms;
+    handle->openings = mt_gauge_get(&pool->openings);
+    handle->returns = returns;
+    if (mt_store_open(options->store, &how, &handle->store, &handle->open_error) == MT_OK)
+        mt_gauge_add(&pool->openings, 1);
 }
 
 /* The store did not answer in time, or not at all: recent history may do. */
@@ -373,22 +383,24 @@ static bool stand_in(const struct mt_pool *pool, struct mt_work *work)
 
 static void run_job(struct worker *worker, struct mt_work *work)
 {
+    enum purpose purpose = work->job.writes ? WRITING : READING;
+    struct handle *handle = &worker->handles[purpose];
     struct mt_error error = {0};
 
     work->job.cancelled = is_cancelled;
     work->job.cancel_context = work;
-    open_store(worker);
-    work->job.run(&work->job, worker->store, worker->store == NULL ? &worker->open_error : NULL,
+    open_store(worker->pool, handle, purpose);
+    work->job.run(&work->job, handle->store, handle->store == NULL ? &handle->open_error : NULL,
                   &work->response, &error);
     if (error.code == MT_ERR_CANCELLED)
         return;
-    tell(worker->pool, &error);
+    tell(worker->pool, purpose, &error);
     if (mt_err_http_status(error.code) == 503)
         (void)stand_in(worker->pool, work);
     /* a handle that failed may be one on a file that is gone: the next job gets a new one */
-    if (error.code != MT_OK && worker->store != NULL &&
-        mt_clock_monotonic_ms() - worker->opened_ms >= worker->pool->options.reopen_after_ms)
-        close_store(worker);
+    if (error.code != MT_OK && handle->store != NULL &&
+        mt_clock_monotonic_ms() - handle->opened_ms >= worker->pool->options.reopen_after_ms)
+        close_store(handle);
 }
 
 static bool is_away(const struct mt_pool *pool, struct mt_error *why)
@@ -455,27 +467,43 @@ static void *run_worker(void *context)
 
     while ((work = take_work(worker.pool)) != NULL)
         do_work(&worker, work);
-    mt_store_close(worker.store);
+    for (enum purpose i = 0; i < PURPOSE_COUNT; i++)
+        mt_store_close(worker.handles[i].store);
+    return NULL;
+}
+
+static void free_pool(struct mt_pool *pool)
+{
+    for (enum purpose i = 0; i < PURPOSE_COUNT; i++)
+        mt_store_log_free(pool->logs[i]);
+    free(pool->threads);
+    free(pool);
+}
+
+static struct mt_pool *new_pool(size_t workers)
+{
+    struct mt_pool *pool = calloc(1, sizeof *pool);
+
+    if (pool == NULL)
+        return NULL;
+    pool->threads = calloc(workers, sizeof *pool->threads);
+    pool->logs[READING] = mt_store_log_new("the store answers again");
+    pool->logs[WRITING] = mt_store_log_new("the store takes records again");
+    if (pool->threads != NULL && pool->logs[READING] != NULL && pool->logs[WRITING] != NULL)
+        return pool;
+    free_pool(pool);
     return NULL;
 }
 
 enum mt_err mt_pool_start(const struct mt_pool_options *options, struct mt_pool **pool,
                           struct mt_error *error)
 {
-    struct mt_pool *new = calloc(1, sizeof *new);
+    struct mt_pool *new = new_pool(options->workers);
     int failure = 0;
 
-    if (new != NULL)
-        new->threads = calloc(options->workers, sizeof *new->threads);
-    if (new != NULL)
-        new->log = mt_store_log_new();
-    if (new == NULL || new->threads == NULL || new->log == NULL) {
-        if (new != NULL)
-            free(new->threads);
-        free(new);
+    if (new == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory for %zu workers",
                             options->workers);
-    }
     new->options = *options;
     (void)pthread_mutex_init(&new->mu, NULL);
     (void)pthread_cond_init(&new->changed, NULL);
@@ -525,7 +553,5 @@ void mt_pool_stop(struct mt_pool *pool)
         (void)pthread_join(pool->threads[i], NULL);
     (void)pthread_cond_destroy(&pool->changed);
     (void)pthread_mutex_destroy(&pool->mu);
-    mt_store_log_free(pool->log);
-    free(pool->threads);
-    free(pool);
+    free_pool(pool);
 }

@@ -108,8 +108,9 @@ struct mt_pool; /* from mt_pool_start, ended by mt_pool_stop; any thread may sub
 
 /*
  * mt_pool_start: starts the workers. Each opens the store for itself, read-only, when its first job
- * comes, and anew after a failure; that the store is missing is an answer of the job, not an error
- * here. FAILED if there are no threads to be had.
+ * comes, a second time for writing when its first job that writes does, and anew after a failure;
+ * that the store is missing is an answer of the job, not an error here. FAILED if there are no
+ * threads to be had.
  */
 enum mt_err mt_pool_start(const struct mt_pool_options *options, struct mt_pool **pool,
                           struct mt_error *error);

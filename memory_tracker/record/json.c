@@ -10,31 +10,44 @@ static void append_name(struct mt_buf *out, char before, const char *name)
     mt_buf_append(out, "\":", 2);
 }
 
-void mt_json_record(struct mt_buf *out, const struct mt_record *record)
+static void append_record(struct mt_buf *out, const struct mt_record *record, bool with_nulls)
 {
     append_name(out, '{', "host");
     mt_buf_append_json_string(out, record->host, strlen(record->host));
     append_name(out, ',', "timestamp");
     mt_buf_append_i64(out, record->timestamp);
-    append_name(out, ',', "boot_id");
     if (record->has_boot_id) {
         char text[MT_BOOT_ID_TEXT_SIZE];
 
+        append_name(out, ',', "boot_id");
         mt_boot_id_format(record->boot_id, text);
         mt_buf_append_json_string(out, text, sizeof text - 1);
-    } else {
+    } else if (with_nulls) {
+        append_name(out, ',', "boot_id");
         mt_buf_append_string(out, "null");
     }
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
         int64_t value;
 
-        append_name(out, ',', mt_field_info(i)->name);
-        if (mt_record_get(record, i, &value))
+        if (mt_record_get(record, i, &value)) {
+            append_name(out, ',', mt_field_info(i)->name);
             mt_buf_append_i64(out, value);
-        else
+        } else if (with_nulls) {
+            append_name(out, ',', mt_field_info(i)->name);
             mt_buf_append_string(out, "null");
+        }
     }
     mt_buf_append_char(out, '}');
+}
+
+void mt_json_record(struct mt_buf *out, const struct mt_record *record)
+{
+    append_record(out, record, true);
+}
+
+void mt_json_record_known(struct mt_buf *out, const struct mt_record *record)
+{
+    append_record(out, record, false);
 }
 
 /* The longest entry: four numbers of 20 characters and what stands between them. */

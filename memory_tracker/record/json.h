@@ -10,6 +10,9 @@
  * absent), then every field by its name, null where absent. No newline. */
 void mt_json_record(struct mt_buf *out, const struct mt_record *record);
 
+/* mt_json_record_known: the same without what is absent: an answer to a choice of fields. */
+void mt_json_record_known(struct mt_buf *out, const struct mt_record *record);
+
 /* mt_json_log_entry: {"timestamp","total","free","used"} of the HTTP contract, compact, MiB. */
 void mt_json_log_entry(struct mt_buf *out, const struct mt_record *record);
 

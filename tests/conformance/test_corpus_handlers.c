@@ -168,7 +168,10 @@ static void ask(struct mt_store *store, const char *path, const struct mt_buf *q
                 struct mt_response *response)
 {
     const struct mt_request request = {
-        MT_METHOD_GET, mt_slice_of(path), {query->data, query->length}};
+        .method = MT_METHOD_GET,
+        .path = mt_slice_of(path),
+        .query = {query->data, query->length},
+    };
     const struct mt_api_state state = {.now_s = 1647039540};
     struct mt_error error = {0};
     struct mt_answer answer;

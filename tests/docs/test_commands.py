@@ -67,7 +67,12 @@ def sandbox(home, start_api):
     original.execute("INSERT INTO memory_log VALUES(1647033600, 8192, 4097, 4095)")
     original.commit()
     original.close()
-    api = start_api(store)
+    # the tokens of docs/api.md
+    tokens = directory / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text("web1 host:web1 6f0b2c1d8f0e4d5ea7f3c1b2a4958677\n"
+                      "collector append 0a1b2c3d4e5f60718293a4b5c6d7e8f9\n")
+    api = start_api(store, tokens=tokens)
     environment["MEMORY_TRACKER_LISTEN"] = f"127.0.0.1:{api.port}"
     shims = home.path / "shims"
     shims.mkdir()

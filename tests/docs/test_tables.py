@@ -69,6 +69,28 @@ def test_parameters_of_the_api():
     assert documented == table
 
 
+def test_parameters_of_the_store_protocol():
+    documented = [[unticked(cell) for cell in row] for row in rows("docs/api.md", "store parameter")]
+    table = []
+    for _, name, kind, above, _, default, choices, text in macro_rows(
+        "memory_tracker/api/parameter.def", "MT_STORE_PARAMETER"
+    ):
+        words = choices.split("|")
+        rule = {
+            "INTEGER": "integer >= 0" if above == "-1" else "integer",
+            "UNSIGNED": "unsigned",
+            "CHOICE": " or ".join(words),
+            "FIELDS": "names",
+        }[kind]
+        default = {"MT_REQUIRED": "must be given", "MT_FIELD_ALL": "all"}.get(default, default)
+        if kind == "CHOICE":
+            default = words[int(default)] if len(words) > 1 else "none given"
+        if name == "now":
+            default = "none given"
+        table.append([name, f"{rule}: {text}", default])
+    assert documented == table
+
+
 def test_paths_of_the_api():
     documented = [unticked(row[0]) for row in rows("docs/api.md", "path")]
     router = (ROOT / "memory_tracker/api/router.c").read_text()

@@ -86,7 +86,7 @@ static void require_response(const struct mt_response *response, size_t size)
 static void answer(enum mt_method method, struct mt_slice path, struct mt_slice query,
                    struct mt_answer *answer)
 {
-    const struct mt_request request = {method, path, query};
+    const struct mt_request request = {.method = method, .path = path, .query = query};
     const struct mt_api_state state = {.now_s = 1647039540};
 
     mt_api_answer(&request, &state, answer);

@@ -14,6 +14,7 @@ static struct mt_access sample(const char *target)
         .status = 200,
         .bytes = 63,
         .duration_ms = 2,
+        .token = "",
     };
 }
 
@@ -47,6 +48,21 @@ static void test_json(void **state)
                 "{\"time\":\"2022-03-11T21:20:00.123Z\",\"level\":\"access\",\"remote\":\"[::1]:"
                 "41234\",\"method\":\"GET\",\"target\":\"/memory-logs?limit=1\",\"status\":200,"
                 "\"bytes\":63,\"duration_ms\":2}\n");
+}
+
+static void test_a_token_is_named(void **state)
+{
+    struct mt_access access = sample("/store/ping");
+
+    (void)state;
+    access.token = "web1";
+    assert_line(&access, MT_ACCESS_TEXT,
+                "2022-03-11T21:20:00.123Z access [::1]:41234 \"GET /store/ping\" 200 63 2ms "
+                "token=web1\n");
+    assert_line(&access, MT_ACCESS_JSON,
+                "{\"time\":\"2022-03-11T21:20:00.123Z\",\"level\":\"access\",\"remote\":\"[::1]:"
+                "41234\",\"method\":\"GET\",\"target\":\"/store/ping\",\"status\":200,"
+                "\"bytes\":63,\"duration_ms\":2,\"token\":\"web1\"}\n");
 }
 
 static void test_no_client_can_forge_a_line(void **state)
@@ -89,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_a_token_is_named),
         cmocka_unit_test(test_no_client_can_forge_a_line),
         cmocka_unit_test(test_an_endless_target_is_cut),
     };

@@ -69,7 +69,8 @@ static struct fake_store fake_new(int64_t records, enum mt_err end, const char *
 
 static struct mt_answer ask(const char *path, const char *query, bool draining)
 {
-    struct mt_request request = {MT_METHOD_GET, mt_slice_of(path), mt_slice_of(query)};
+    struct mt_request request = {
+        .method = MT_METHOD_GET, .path = mt_slice_of(path), .query = mt_slice_of(query)};
     struct mt_api_state state = {.draining = draining, .now_s = 1647039540};
     struct mt_answer answer;
 

@@ -15,7 +15,7 @@
 
 static struct mt_answer ask(enum mt_method method, struct mt_slice path, const char *query)
 {
-    struct mt_request request = {method, path, mt_slice_of(query)};
+    struct mt_request request = {.method = method, .path = path, .query = mt_slice_of(query)};
     struct mt_api_state state = {.now_s = 1647039540};
     struct mt_answer answer;
 
