@@ -7,6 +7,8 @@
 
 static const char state_id[] = "memory_log";
 
+enum { MOST_PAUSE_MS = 300 };
+
 static enum mt_err fail_missing(const struct mongodb_store *store, struct mt_error *error)
 {
     return mt_error_set(error, MT_ERR_MISSING,
@@ -88,26 +90,36 @@ enum mt_err mongodb_server_time_us(struct mongodb_store *store, int64_t *now_us,
     return err;
 }
 
-static enum mt_err make_indexes(struct mongodb_store *store, struct mt_error *error)
+static const struct {
+    const char *name;
+    const char *keys[3];
+} indexes[] = {
+    {"by_time", {"_id.t", "_id.h", "arrival_us"}}, /* the tail of all hosts */
+    {"by_host", {"_id.h", "_id.t", "arrival_us"}}, /* a host's range */
+    {"by_arrival", {"arrival_us"}},                /* what came lately */
+};
+
+enum { INDEXES = sizeof indexes / sizeof indexes[0] };
+
+/* One at a time: FerretDB fails where some of several are there already. */
+static enum mt_err make_index(struct mongodb_store *store, size_t number, struct mt_error *error)
 {
-    bson_t *command =
-        BCON_NEW("createIndexes", BCON_UTF8(mongoc_collection_get_name(store->log)), "indexes", "[",
-                 /* the tail of all hosts */
-                 "{", "name", "by_time", "key", "{", "_id.t", BCON_INT32(1), "_id.h", BCON_INT32(1),
-                 "arrival_us", BCON_INT32(1), "}", "}",
-                 /* some hosts' ranges */
-                 "{", "name", "by_host", "key", "{", "_id.h", BCON_INT32(1), "_id.t", BCON_INT32(1),
-                 "arrival_us", BCON_INT32(1), "}", "}",
-                 /* what came lately */
-                 "{", "name", "by_arrival", "key", "{", "arrival_us", BCON_INT32(1), "}", "}", "]");
+    bson_t key = BSON_INITIALIZER;
+    bson_t *command;
     bson_t reply;
     bson_error_t failure;
     enum mt_err err = MT_OK;
 
+    for (size_t i = 0; i < 3 && indexes[number].keys[i] != NULL; i++)
+        BSON_APPEND_INT32(&key, indexes[number].keys[i], 1);
+    command = BCON_NEW("createIndexes", BCON_UTF8(mongoc_collection_get_name(store->log)),
+                       "indexes", "[", "{", "name", BCON_UTF8(indexes[number].name), "key",
+                       BCON_DOCUMENT(&key), "}", "]");
     if (!mongoc_collection_write_command_with_opts(store->log, command, NULL, &reply, &failure))
         err = mongodb_fail(store, "make the indexes", &failure, &reply, error);
     bson_destroy(&reply);
     bson_destroy(command);
+    bson_destroy(&key);
     return err;
 }
 
@@ -150,12 +162,14 @@ static enum mt_err make_all(struct mongodb_store *store, struct mt_error *error)
     int pause_ms = 10;
 
     for (;;) {
-        enum mt_err err = make_indexes(store, error);
+        enum mt_err err = MT_OK;
 
+        for (size_t i = 0; i < INDEXES && err == MT_OK; i++)
+            err = make_index(store, i, error);
         if (err == MT_OK)
             err = make_state(store, error);
-        if ((err != MT_ERR_BUSY && err != MT_ERR_FAILED) ||
-            mt_clock_monotonic_ms() + pause_ms >= store->deadline_ms || pause_ms > 1000)
+        if ((err != MT_ERR_BUSY && err != MT_ERR_FAILED && err != MT_ERR_UNAVAILABLE) ||
+            pause_ms > MOST_PAUSE_MS || mt_clock_monotonic_ms() + pause_ms >= store->deadline_ms)
             return err;
         (void)poll(NULL, 0, pause_ms);
         pause_ms *= 2;
