@@ -31,10 +31,27 @@ void mt_table_init(struct mt_table *table, const struct mt_column *columns, size
         widen(table, i, columns[i].title);
 }
 
+/* the length of the control character that text begins with, also of U+0080 to U+009F; or 0 */
+static size_t control(const char *text)
+{
+    unsigned char first = (unsigned char)text[0];
+    unsigned char second = first == '\0' ? 0 : (unsigned char)text[1];
+
+    if (first == 0xC2 && second >= 0x80 && second < 0xA0)
+        return 2;
+    return first < ' ' || first == 0x7F ? 1 : 0;
+}
+
 void mt_table_cell(struct mt_table *table, const char *text)
 {
     widen(table, table->cell_count % table->count, text);
-    mt_buf_append(&table->cells, text, strlen(text) + 1);
+    while (*text != '\0') {
+        size_t length = control(text);
+
+        mt_buf_append_char(&table->cells, length > 0 ? '?' : *text);
+        text += length > 0 ? length : 1;
+    }
+    mt_buf_append_char(&table->cells, '\0');
     table->cell_count++;
 }
 

@@ -28,7 +28,8 @@ struct mt_table {
 void mt_table_init(struct mt_table *table, const struct mt_column *columns, size_t count,
                    struct mt_output *out);
 
-/* mt_table_cell: the next cell, from left to right and then of the next row. */
+/* mt_table_cell: the next cell, from left to right and then of the next row. Control characters
+ * become `?`, so that nothing that came from elsewhere steers a terminal. */
 void mt_table_cell(struct mt_table *table, const char *text);
 void mt_table_number(struct mt_table *table, int64_t number);
 
