@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "store/uri_check.h"
+#include "store/uri_docdb.h"
 #include "store/uri_part.h"
 
 static const char sqlite_scheme[] = "sqlite:";
@@ -14,16 +17,6 @@ static const char default_collection[] = "memory_log";
 static bool is_sqlite(const char *uri)
 {
     return strncmp(uri, sqlite_scheme, sizeof sqlite_scheme - 1) == 0;
-}
-
-enum mt_err mt_store_uri(const struct mt_config *config, char **uri, struct mt_error *error)
-{
-    char *copy = strdup(mt_config_string(config, MT_SETTING_STORE));
-
-    if (copy == NULL)
-        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
-    *uri = copy;
-    return MT_OK;
 }
 
 bool mt_store_is_remote(const char *uri)
@@ -40,6 +33,85 @@ static enum mt_err take_text(struct mt_buf *text, char **out, struct mt_error *e
     }
     *out = text->data;
     return MT_OK;
+}
+
+/* STORE as it is given, or the URI of the DOCDB_ settings; tells which wins and what has no use. */
+static enum mt_err choose(const struct mt_config *config, struct mt_buf *uri, const char **source,
+                          struct mt_error *error)
+{
+    bool has_store = mt_config_origin(config, MT_SETTING_STORE) != MT_ORIGIN_DEFAULT;
+    bool has_docdb = mt_config_origin(config, MT_SETTING_DOCDB_HOST) != MT_ORIGIN_DEFAULT;
+    enum mt_setting given = mt_docdb_given(config);
+
+    if (has_docdb && !has_store) {
+        *source = "the store of the DOCDB_ settings";
+        return mt_uri_from_docdb(config, uri, error);
+    }
+    if (has_docdb)
+        mt_log(MT_LOG_WARNING, "both STORE (%s) and DOCDB_HOST (%s) are given: STORE wins",
+               mt_config_source(config, MT_SETTING_STORE),
+               mt_config_source(config, MT_SETTING_DOCDB_HOST));
+    else if (given != MT_SETTING_COUNT)
+        mt_log(MT_LOG_WARNING, "%s has no effect, since DOCDB_HOST is not given",
+               mt_config_source(config, given));
+    *source = mt_config_source(config, MT_SETTING_STORE);
+    mt_buf_append_string(uri, mt_config_string(config, MT_SETTING_STORE));
+    return MT_OK;
+}
+
+/* Puts STORE_TOKEN, if there is one, where an http URI has its token. */
+static enum mt_err add_token(const struct mt_config *config, struct mt_buf *uri,
+                             struct mt_error *error)
+{
+    const char *token = mt_config_string(config, MT_SETTING_STORE_TOKEN);
+    const char *text = mt_buf_string(uri);
+    struct mt_uri_parts parts;
+    struct mt_buf with;
+
+    if (token[0] == '\0' || text == NULL || !mt_uri_split(text, &parts) ||
+        (!mt_uri_is(&parts, "http") && !mt_uri_is(&parts, "https")))
+        return MT_OK;
+    if (parts.has_user)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "both STORE_TOKEN (%s) and STORE (%s) hold a token; keep one",
+                            mt_config_source(config, MT_SETTING_STORE_TOKEN),
+                            mt_config_source(config, MT_SETTING_STORE));
+    mt_buf_init(&with, 0);
+    mt_buf_append(&with, text, (size_t)(parts.hosts.data - text));
+    mt_uri_encode(mt_slice_of(token), &with);
+    mt_buf_append_char(&with, '@');
+    mt_buf_append_string(&with, parts.hosts.data);
+    mt_buf_fini(uri);
+    *uri = with;
+    return MT_OK;
+}
+
+enum mt_err mt_store_uri(const struct mt_config *config, char **uri, struct mt_error *error)
+{
+    bool from_option = mt_config_origin(config, MT_SETTING_STORE) == MT_ORIGIN_OPTION ||
+                       (mt_config_origin(config, MT_SETTING_STORE) == MT_ORIGIN_DEFAULT &&
+                        mt_config_origin(config, MT_SETTING_DOCDB_HOST) == MT_ORIGIN_OPTION);
+    struct mt_buf text;
+    const char *source = "";
+    enum mt_err result;
+
+    mt_buf_init(&text, 0);
+    result = choose(config, &text, &source, error);
+    if (result == MT_OK)
+        result = add_token(config, &text, error);
+    if (result == MT_OK && mt_buf_string(&text) == NULL)
+        result = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    if (result == MT_OK && mt_store_is_remote(text.data)) {
+        result =
+            mt_uri_check(text.data, mt_config_number(config, MT_SETTING_ALLOW_INSECURE_TLS) != 0,
+                         from_option ? MT_ERR_USAGE : MT_ERR_CONFIG, error);
+        if (result != MT_OK)
+            mt_error_prefix(error, "%s", source);
+    }
+    if (result == MT_OK)
+        return take_text(&text, uri, error);
+    mt_buf_fini(&text);
+    return result;
 }
 
 static enum mt_err take_decoded(struct mt_slice encoded, const char *what, char **out,

@@ -17,10 +17,12 @@
 #include "base/config.h"
 
 /*
- * mt_store_uri: the URI in force: STORE, or what the DOCDB_ settings make, with STORE_TOKEN where
- * it is http. Each part is checked, so that a typo shows at the start and not when a minute is to
- * be stored: CONFIG names the option or value (never a secret) and the remedy. *uri is freed by the
- * caller and untouched on failure; it may hold secrets.
+ * mt_store_uri: the URI in force: STORE, or where that is not given and DOCDB_HOST is, what the
+ * DOCDB_ settings make; with STORE_TOKEN where it is http. Each part is checked, so that a typo
+ * shows at the start and not when a minute is to be stored: CONFIG, or USAGE where it came as an
+ * option, names the part (never a secret) and the remedy. Logs a warning where a setting has no
+ * effect, so it is called once at the start. *uri is freed by the caller and untouched on failure;
+ * it may hold secrets.
  */
 enum mt_err mt_store_uri(const struct mt_config *config, char **uri, struct mt_error *error);
 

@@ -163,8 +163,9 @@ CALLS = [
     ("logs web-1", 2, "", f"error unexpected argument 'web-1'{SEE} logs --help"),
     (
         "logs --store mysql:x", 2, "",
-        "error --store: bad value 'mysql:x': give sqlite:PATH, for example "
-        f"sqlite:/var/lib/memory-tracker/memory.db{SEE} logs --help",
+        "error --store: bad value 'mysql:x': give sqlite:PATH (for example "
+        "sqlite:/var/lib/memory-tracker/memory.db), mongodb://HOST/DATABASE, "
+        f"mongodb+srv://HOST/DATABASE, http://HOST or https://HOST{SEE} logs --help",
     ),
     (
         "hosts", 0,
