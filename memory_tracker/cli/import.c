@@ -5,13 +5,14 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/source.h"
 #include "cli/subcommand.h"
 #include "record/csv.h"
+#include "store/uri.h"
 
 enum { HOST };
 
@@ -276,6 +277,7 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
                        struct mt_error *error)
 {
     struct import *import;
+    char *uri = NULL;
     enum mt_err result = mt_check_host(arguments->option[HOST], error);
 
     if (result != MT_OK)
@@ -287,12 +289,14 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
                                ? arguments->option[HOST]
                                : mt_config_string(config, MT_SETTING_HOST);
     mt_interrupt_catch();
-    result =
-        run_both(import, arguments->operand[0], mt_config_string(config, MT_SETTING_STORE), error);
+    result = mt_store_uri(config, &uri, error);
+    if (result == MT_OK)
+        result = run_both(import, arguments->operand[0], uri, error);
     mt_store_close(import->store);
     mt_source_close(import->source);
     tdestroy(import->hosts, free);
     free(import);
+    free(uri);
     return result;
 }
 

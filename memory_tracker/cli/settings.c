@@ -1,4 +1,4 @@
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "cli/subcommand.h"
 #include "cli/table.h"
+#include "store/uri.h"
 
 enum { JSON };
 
@@ -29,15 +30,21 @@ static void append_json(struct mt_buf *out, const char *text)
     mt_buf_fini(&valid);
 }
 
+/* store is where records go, NULL where that cannot be told */
 static void put_json(struct mt_buf *out, const struct mt_config *config,
-                     const struct mt_arguments *arguments)
+                     const struct mt_arguments *arguments, const char *store)
 {
     char shown[SHOWN_BYTES];
 
     mt_buf_append_string(out, "{\"file\":");
     append_json(out, arguments->config_path);
-    mt_buf_printf(out, ",\"file_was_read\":%s,\"settings\":[",
+    mt_buf_printf(out, ",\"file_was_read\":%s,\"store\":",
                   access(arguments->config_path, R_OK) == 0 ? "true" : "false");
+    if (store != NULL)
+        append_json(out, store);
+    else
+        mt_buf_append_string(out, "null");
+    mt_buf_append_string(out, ",\"settings\":[");
     for (enum mt_setting i = 0; i < MT_SETTING_COUNT; i++) {
         mt_setting_mask(i, mt_config_string(config, i), shown, sizeof shown);
         mt_buf_printf(out, "%s\n{\"name\":\"%s\",\"value\":", i == 0 ? "" : ",",
@@ -51,7 +58,7 @@ static void put_json(struct mt_buf *out, const struct mt_config *config,
 }
 
 static void put_table(struct mt_output *out, const struct mt_config *config,
-                      const struct mt_arguments *arguments)
+                      const struct mt_arguments *arguments, const char *store)
 {
     struct mt_table table;
     char shown[SHOWN_BYTES];
@@ -64,24 +71,49 @@ static void put_table(struct mt_output *out, const struct mt_config *config,
         mt_table_cell(&table, mt_config_source(config, i));
     }
     mt_table_finish(&table);
-    mt_buf_printf(&out->text, "\nConfiguration file: %s (%s)\n", arguments->config_path,
+    mt_buf_append_char(&out->text, '\n');
+    if (store != NULL)
+        mt_buf_printf(&out->text, "Store: %s\n", store);
+    mt_buf_printf(&out->text, "Configuration file: %s (%s)\n", arguments->config_path,
                   access(arguments->config_path, R_OK) == 0 ? "read" : "there is none");
+}
+
+static enum mt_err find_place(const struct mt_config *config, char **place, struct mt_error *error)
+{
+    char *uri = NULL;
+    enum mt_err result = mt_store_uri(config, &uri, error);
+
+    if (result == MT_OK) {
+        *place = mt_store_destination(uri);
+        if (*place == NULL)
+            result = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    }
+    free(uri);
+    return result;
 }
 
 static enum mt_err run(const struct mt_config *config, const struct mt_arguments *arguments,
                        struct mt_error *error)
 {
     struct mt_output out;
-    enum mt_err result = mt_output_open(&out, NULL, error);
+    char *place = NULL;
+    enum mt_err found = find_place(config, &place, error);
+    struct mt_error unwritten = {0};
+    enum mt_err result = mt_output_open(&out, NULL, &unwritten);
 
     if (result == MT_OK) {
         if (arguments->option[JSON] != NULL)
-            put_json(&out.text, config, arguments);
+            put_json(&out.text, config, arguments, place);
         else
-            put_table(&out, config, arguments);
-        result = mt_output_commit(&out, error);
+            put_table(&out, config, arguments, place);
+        result = mt_output_commit(&out, &unwritten);
     }
     mt_output_close(&out);
+    free(place);
+    /* a store that cannot be is told of after what makes it so */
+    if (found != MT_OK)
+        return found;
+    *error = unwritten;
     return result;
 }
 
@@ -94,7 +126,9 @@ const struct mt_subcommand mt_config_subcommand = {
             .summary = "Shows every setting, its value and where the value comes from.",
             .examples = "  memory-tracker config\n"
                         "  MEMORY_TRACKER_LOG_LEVEL=debug memory-tracker config --json\n",
-            .notes = "Passwords are shown as ***. An option wins over the environment, that over\n"
+            .notes = "Passwords are shown as ***. Where the store's URI is wrong, that is told "
+                     "after the table\n"
+                     "and the exit status is 4. An option wins over the environment, that over\n"
                      "the configuration file, that over the default.\n",
             .program = MT_PROGRAM_TRACKER,
             .options = options,

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "base/text.h"
 #include "base/utc.h"
+#include "store/uri.h"
 
 enum { READ_WAIT_MS = 5000 };
 
@@ -37,12 +39,23 @@ int mt_subcommand_main(const struct mt_subcommand *subcommand, int argc, char *c
     return status;
 }
 
-enum mt_err mt_open_reader(const struct mt_config *config, struct mt_store **store,
-                           struct mt_error *error)
+enum mt_err mt_open_reader_of(const char *uri, struct mt_store **store, struct mt_error *error)
 {
     struct mt_store_options options = {.read_only = true, .busy_wait_ms = READ_WAIT_MS};
 
-    return mt_store_open(mt_config_string(config, MT_SETTING_STORE), &options, store, error);
+    return mt_store_open(uri, &options, store, error);
+}
+
+enum mt_err mt_open_reader(const struct mt_config *config, struct mt_store **store,
+                           struct mt_error *error)
+{
+    char *uri = NULL;
+    enum mt_err result = mt_store_uri(config, &uri, error);
+
+    if (result == MT_OK)
+        result = mt_open_reader_of(uri, store, error);
+    free(uri);
+    return result;
 }
 
 enum mt_err mt_take_count(const char *option, const char *text, int64_t least, const char *or_else,

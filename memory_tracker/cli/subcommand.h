@@ -38,9 +38,13 @@ int mt_subcommand_main(const struct mt_subcommand *subcommand, int argc, char *c
 int mt_subcommand_end(const struct mt_command *command, enum mt_err result,
                       const struct mt_error *error);
 
-/* mt_open_reader: the configured store for reading; waits for a lock up to five seconds. */
+/*
+ * mt_open_reader: the configured store for reading; waits for a lock up to five seconds.
+ * mt_open_reader_of: one whose URI mt_store_uri gave.
+ */
 enum mt_err mt_open_reader(const struct mt_config *config, struct mt_store **store,
                            struct mt_error *error);
+enum mt_err mt_open_reader_of(const char *uri, struct mt_store **store, struct mt_error *error);
 
 /*
  * mt_take_count: *value of an option that is a whole number of at least `least`; untouched if text

@@ -10,6 +10,7 @@
 #include "cli/duration.h"
 #include "cli/output.h"
 #include "cli/subcommand.h"
+#include "store/uri.h"
 
 enum { DEEP, JSON };
 
@@ -251,14 +252,16 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
 {
     struct report report = {.as_json = arguments->option[JSON] != NULL};
     struct mt_store *store = NULL;
+    char *uri = NULL;
     enum mt_err result;
 
     result = mt_output_open(&report.out, NULL, error);
     if (result == MT_OK)
-        result = mt_open_reader(config, &store, error);
+        result = mt_store_uri(config, &uri, error);
     if (result == MT_OK)
-        result = verify(&report, store, mt_config_string(config, MT_SETTING_STORE),
-                        arguments->option[DEEP] != NULL, error);
+        result = mt_open_reader_of(uri, &store, error);
+    if (result == MT_OK)
+        result = verify(&report, store, uri, arguments->option[DEEP] != NULL, error);
     if (result == MT_OK)
         result = mt_output_commit(&report.out, error);
     /* also where nobody reads the report to its end, the exit status tells */
@@ -269,6 +272,7 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
     mt_store_close(store);
     mt_output_close(&report.out);
     free(report.hosts.name);
+    free(uri);
     return result;
 }
 

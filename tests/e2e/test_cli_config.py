@@ -33,8 +33,8 @@ def test_the_table_is_aligned_and_names_the_file(home):
     done = home.run("memory-tracker", "config", "--config", file)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert lines[-2:] == ["", f"Configuration file: {file} (read)"]
-    header, *rows = lines[:-2]
+    assert lines[-3:] == ["", f"Store: {home.store}", f"Configuration file: {file} (read)"]
+    header, *rows = lines[:-3]
     value, source = header.index("VALUE"), header.index("FROM")
     _, values = settings(home, "--config", file)
     assert [row[:value].rstrip() for row in rows] == list(values)
