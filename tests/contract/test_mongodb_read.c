@@ -110,7 +110,7 @@ static void remove_where(const struct place *place, bson_t *filter)
     bson_destroy(filter);
 }
 
-/* follows one step and checks the seconds that come, 0 at the end */
+/* follows one step and checks the seconds that come; 0 ends them */
 static void check_changes(struct mt_store *store, struct mt_token *token, size_t limit,
                           const int64_t *seconds)
 {
@@ -130,7 +130,7 @@ static void check_changes(struct mt_store *store, struct mt_token *token, size_t
 }
 
 #define CHANGES(store, token, limit, ...)                                                          \
-    check_changes(store, token, limit, (const int64_t[]){__VA_ARGS__ __VA_OPT__(, ) 0})
+    check_changes(store, token, limit, (const int64_t[]){__VA_ARGS__})
 
 static void what_took_long_to_arrive_is_handed_out_once(void **state)
 {
@@ -143,28 +143,28 @@ static void what_took_long_to_arrive_is_handed_out_once(void **state)
 
     insert_at(place, "h", 100, -10);
     insert_at(place, "h", 101, -5);
-    CHANGES(store, &token, 10, 100, 101);
+    CHANGES(store, &token, 10, 100, 101, 0);
     before = token;
     insert_at(place, "late", 50, -8);
     insert_at(place, "late", 51, -20);
-    CHANGES(store, &token, 10, 51, 50);
+    CHANGES(store, &token, 10, 51, 50, 0);
     /* it did not move the place */
     assert_int_equal(token.sequence, before.sequence);
-    CHANGES(store, &token, 10);
+    CHANGES(store, &token, 10, 0);
     insert_at(place, "h", 102, 0);
     insert_at(place, "late", 52, -8);
-    CHANGES(store, &token, 10, 102, 52);
-    CHANGES(store, &token, 10);
+    CHANGES(store, &token, 10, 102, 52, 0);
+    CHANGES(store, &token, 10, 0);
     /* the place of all that arrived knows what that is */
     assert_ok(mt_store_token(store, &other, &error));
     assert_int_equal(other.sequence, token.sequence);
-    CHANGES(store, &other, 10);
+    CHANGES(store, &other, 10, 0);
     /* within the limit too, and what is left comes next */
     insert_at(place, "late", 53, -9);
     insert_at(place, "late", 54, -7);
-    CHANGES(store, &token, 1, 53);
-    CHANGES(store, &token, 1, 54);
-    CHANGES(store, &token, 1);
+    CHANGES(store, &token, 1, 53, 0);
+    CHANGES(store, &token, 1, 54, 0);
+    CHANGES(store, &token, 1, 0);
 }
 
 static void a_token_knows_what_was_there_when_it_was_given(void **state)
@@ -177,11 +177,11 @@ static void a_token_knows_what_was_there_when_it_was_given(void **state)
     insert_at(place, "h", 100, -10);
     insert_at(place, "h", 101, -5);
     assert_ok(mt_store_token(store, &token, &error));
-    CHANGES(store, &token, 10);
+    CHANGES(store, &token, 10, 0);
     assert_ok(mt_store_token(store, &token, &error));
     insert_at(place, "late", 50, -8);
-    CHANGES(store, &token, 10, 50);
-    CHANGES(store, &token, 10);
+    CHANGES(store, &token, 10, 50, 0);
+    CHANGES(store, &token, 10, 0);
     mt_store_close(store);
 }
 
@@ -194,17 +194,17 @@ static void two_that_follow_through_one_handle_get_all(void **state)
     struct mt_error error = {0};
 
     insert_at(place, "h", 100, -10);
-    CHANGES(store, &one, 10, 100);
+    CHANGES(store, &one, 10, 100, 0);
     assert_ok(mt_store_token(store, &two, &error));
     insert_at(place, "h", 101, -5);
-    CHANGES(store, &one, 10, 101);
+    CHANGES(store, &one, 10, 101, 0);
     insert_at(place, "late", 50, -12);
-    CHANGES(store, &one, 10, 50);
+    CHANGES(store, &one, 10, 50, 0);
     /* the other one has moved on from there, and so it is looked back at */
-    CHANGES(store, &two, 1, 101);
-    CHANGES(store, &two, 10, 50, 100);
-    CHANGES(store, &two, 10);
-    CHANGES(store, &one, 10);
+    CHANGES(store, &two, 1, 101, 0);
+    CHANGES(store, &two, 10, 50, 100, 0);
+    CHANGES(store, &two, 10, 0);
+    CHANGES(store, &one, 10, 0);
 }
 
 /* what its giver missed cannot be known: the last minute comes once more, after what is new */
@@ -218,16 +218,16 @@ static void a_place_of_another_handle_looks_back_over_the_time_of_a_write(void *
     insert_at(place, "h", 100, -600);
     insert_at(place, "h", 101, -10);
     insert_at(place, "h", 102, -5);
-    CHANGES(place->contract.store, &token, 10, 100, 101, 102);
+    CHANGES(place->contract.store, &token, 10, 100, 101, 102, 0);
     same = token;
     insert_at(place, "h", 103, 0);
     /* each call gets on, whatever the limit */
-    CHANGES(other, &token, 1, 103);
-    CHANGES(other, &token, 1, 101);
-    CHANGES(other, &token, 10, 102);
-    CHANGES(other, &token, 10);
+    CHANGES(other, &token, 1, 103, 0);
+    CHANGES(other, &token, 1, 101, 0);
+    CHANGES(other, &token, 10, 102, 0);
+    CHANGES(other, &token, 10, 0);
     /* the one whose place it is repeats nothing */
-    CHANGES(place->contract.store, &same, 10, 103);
+    CHANGES(place->contract.store, &same, 10, 103, 0);
     mt_store_close(other);
 }
 
@@ -240,11 +240,11 @@ static void a_clock_that_went_back_hides_nothing(void **state)
 
     insert_at(place, "h", 100, 600);
     insert_at(place, "h", 101, 601);
-    CHANGES(store, &token, 10, 100, 101);
+    CHANGES(store, &token, 10, 100, 101, 0);
     insert_at(place, "h", 102, 0);
     insert_at(place, "h", 103, 1);
-    CHANGES(store, &token, 10, 102, 103);
-    CHANGES(store, &token, 10);
+    CHANGES(store, &token, 10, 102, 103, 0);
+    CHANGES(store, &token, 10, 0);
 }
 
 static void records_with_one_mark_come_each_once(void **state)
@@ -265,7 +265,7 @@ static void records_with_one_mark_come_each_once(void **state)
     for (size_t i = 0; i < 5; i++)
         for (size_t j = 0; j < i; j++)
             assert_string_not_equal(list.records[i].host, list.records[j].host);
-    CHANGES(store, &token, 1);
+    CHANGES(store, &token, 1, 0);
     contract_list_free(&list);
 }
 
@@ -292,7 +292,7 @@ static void a_long_history_is_caught_up_with_in_pages(void **state)
         assert_int_equal(list.records[i].timestamp, i + 1);
     assert_int_equal(list.records[700].timestamp, 5000);
     insert_at(place, "late", 5001, -29);
-    CHANGES(store, &token, 100, 5001);
+    CHANGES(store, &token, 100, 5001, 0);
     contract_list_free(&list);
 }
 
@@ -307,20 +307,20 @@ static void a_place_whose_record_is_gone_is_not_known(void **state)
 
     insert_at(place, "h", 100, -10);
     insert_at(place, "h", 101, -5);
-    CHANGES(store, &token, 10, 100, 101);
+    CHANGES(store, &token, 10, 100, 101, 0);
     remove_where(place, BCON_NEW("_id.t", BCON_INT64(101)));
     insert_at(place, "h", 102, 0);
     assert_ok(mt_store_changes(store, &token, 10, contract_collect, &list, &reset, &error));
     assert_true(reset);
     assert_int_equal(list.count, 0);
-    CHANGES(store, &token, 10);
+    CHANGES(store, &token, 10, 0);
     /* and where nothing is left */
     remove_where(place, bson_new());
     assert_ok(mt_store_changes(store, &token, 10, contract_collect, &list, &reset, &error));
     assert_true(reset);
     assert_int_equal(token.sequence, 0);
     insert_at(place, "h", 103, -1000);
-    CHANGES(store, &token, 10, 103);
+    CHANGES(store, &token, 10, 103, 0);
 }
 
 static void pruning_goes_in_slices_and_keeps_seconds_whole(void **state)
@@ -357,7 +357,7 @@ static void note(void *context, const char *text)
     (void)snprintf(findings->text + length, sizeof findings->text - length, "%s\n", text);
 }
 
-/* all findings hold these words, one after the other; NULL at the end */
+/* all findings hold these words, one after the other; NULL ends them */
 static void check_findings(struct mt_store *store, const char *const *words)
 {
     struct findings findings = {0};
@@ -380,8 +380,7 @@ static void check_findings(struct mt_store *store, const char *const *words)
     assert_int_equal(count, expected);
 }
 
-#define FINDINGS(store, ...)                                                                       \
-    check_findings(store, (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+#define FINDINGS(store, ...) check_findings(store, (const char *const[]){__VA_ARGS__})
 
 static void damage_is_told_and_the_rest_looked_at(void **state)
 {
@@ -393,27 +392,27 @@ static void damage_is_told_and_the_rest_looked_at(void **state)
     bson_error_t failure;
 
     insert_many(place, 10, place->now_us - 3600 * SECOND_US);
-    FINDINGS(store);
+    FINDINGS(store, NULL);
     insert(place, BCON_NEW("_id", "{", "h", BCON_UTF8("bad"), "t", BCON_INT64(20), "}",
                            "arrival_us", BCON_INT64(place->now_us), "mem_total", "much"));
     insert(place, BCON_NEW("_id", "{", "h", BCON_UTF8("bad"), "t", BCON_INT64(21), "}", "mem_total",
                            BCON_INT64(8), "mem_free", BCON_INT64(4)));
-    insert_at(place, "bad", 22, 3 * 86400);
+    insert_at(place, "bad", 22, INT64_C(3) * 86400);
     insert(place, BCON_NEW("_id", "{", "t", BCON_INT64(5), "h", BCON_UTF8("h"), "}", "arrival_us",
                            BCON_INT64(place->now_us), "mem_total", BCON_INT64(8), "mem_free",
                            BCON_INT64(4)));
     FINDINGS(store, "second 5: stands there twice", "mem_total", "second 21: has no arrival_us",
-             "second 22: arrival_us");
+             "second 22: arrival_us", NULL);
     /* reading says so too, and what to do */
     assert_int_equal(mt_store_scan(store, &query, contract_collect, &list, &error), MT_ERR_CORRUPT);
     assert_non_null(strstr(error.text, "bad"));
     remove_where(place, BCON_NEW("_id.h", "bad"));
     remove_where(place, BCON_NEW("_id", "{", "t", BCON_INT64(5), "h", BCON_UTF8("h"), "}"));
-    FINDINGS(store);
+    FINDINGS(store, NULL);
     assert_true(mongoc_collection_drop_index(place->log, "by_arrival", &failure));
-    FINDINGS(store, "index by_arrival: is missing");
+    FINDINGS(store, "index by_arrival: is missing", NULL);
     assert_true(mongoc_collection_drop_index(place->log, "by_time", &failure));
-    FINDINGS(store, "index by_time: is missing", "index by_arrival: is missing");
+    FINDINGS(store, "index by_time: is missing", "index by_arrival: is missing", NULL);
     contract_list_free(&list);
 }
 

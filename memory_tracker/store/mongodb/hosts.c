@@ -195,12 +195,12 @@ static enum mt_err read_each(const struct hosts *hosts, struct mt_error *error)
         err = fail(hosts, &failure, &reply, error);
     } else {
         names = names_of(&reply, &names_count);
-        if (names == NULL)
+        if (names != NULL)
+            qsort(names, names_count, sizeof names[0], compare_names);
+        else
             err = out_of_memory(hosts, error);
     }
-    if (names_count > 0)
-        qsort(names, names_count, sizeof names[0], compare_names);
-    for (size_t i = 0; i < names_count && err == MT_OK; i++)
+    for (size_t i = 0; names != NULL && err == MT_OK && i < names_count; i++)
         err = read_host(hosts, names[i], error);
     free(names);
     bson_destroy(&reply);
