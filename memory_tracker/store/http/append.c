@@ -1,5 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
+
+/* zlib then promises not to write to what it compresses */
+#define ZLIB_CONST
 #include <zlib.h>
 
 #include "record/json.h"
@@ -29,8 +32,7 @@ static bool compress_text(struct mt_slice text, struct mt_buf *out)
         return false;
     most = deflateBound(&stream, (uLong)text.length);
     if (mt_buf_reserve(out, most)) {
-        /* zlib does not write to its input, whatever its type says */
-        stream.next_in = (Bytef *)(uintptr_t)text.data;
+        stream.next_in = (const Bytef *)text.data;
         stream.avail_in = (uInt)text.length;
         stream.next_out = (Bytef *)out->data + out->length;
         stream.avail_out = (uInt)most;

@@ -138,7 +138,7 @@ static enum mt_err take_changes(const struct http_store *store, const struct htt
     struct mt_token place;
     struct mt_record record;
     struct mt_slice line;
-    bool cut;
+    bool cut = false;
 
     if (!http_next_line(&text, &line, &cut))
         return fail_cut(store, request, error);

@@ -87,7 +87,8 @@ static void write_target(struct scan *scan, const struct page *page)
                                                              : "/store/records?order=oldest");
     append_number(out, "&from=", page->from);
     append_number(out, "&to=", page->to);
-    append_number(out, "&now=", query->now_s);
+    mt_buf_append_string(out, "&now=");
+    mt_buf_append_i64(out, query->now_s);
     append_number(out, "&skip=", page->skip);
     append_number(out, "&limit=", page->limit);
     if (query->hosts != NULL)
@@ -112,7 +113,7 @@ static enum mt_err next_record(struct scan *scan, struct mt_slice *text, struct 
                                bool *more, struct mt_error *error)
 {
     struct mt_slice line;
-    bool cut;
+    bool cut = false;
 
     *more = http_next_line(text, &line, &cut);
     if (cut) {
@@ -173,7 +174,7 @@ static enum mt_err take_page(struct scan *scan, const struct page *page, bool *f
     for (;; received++) {
         struct mt_record record;
         struct key key;
-        bool more;
+        bool more = false;
 
         err = next_record(scan, &text, &record, &more, error);
         if (err != MT_OK || !more)
@@ -211,8 +212,8 @@ static enum mt_err scan_newest(struct scan *scan, struct mt_error *error)
                         .order = MT_NEWEST_FIRST};
 
     for (;;) {
-        bool full;
-        int64_t fresh;
+        bool full = false;
+        int64_t fresh = 0;
         enum mt_err err;
 
         page.limit = scan->left < MT_WIRE_PAGE_RECORDS ? scan->left : MT_WIRE_PAGE_RECORDS;
@@ -241,7 +242,7 @@ static enum mt_err find_end(struct scan *scan, struct mt_error *error)
                                 .order = MT_NEWEST_FIRST};
     struct mt_record record;
     struct mt_slice text;
-    bool more;
+    bool more = false;
     enum mt_err err = fetch(scan, &newest, error);
 
     if (err != MT_OK)
@@ -263,8 +264,8 @@ static enum mt_err scan_oldest(struct scan *scan, struct mt_error *error)
                         .skip = scan->query->skip,
                         .limit = scan->query->limit,
                         .order = MT_OLDEST_FIRST};
-    bool full;
-    int64_t fresh;
+    bool full = false;
+    int64_t fresh = 0;
     enum mt_err err = take_page(scan, &page, &full, &fresh, error);
 
     /* the first page has the oldest; those that are left end where the skipped ones begin */
