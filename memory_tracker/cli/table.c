@@ -48,8 +48,12 @@ void mt_table_cell(struct mt_table *table, const char *text)
     while (*text != '\0') {
         size_t length = control(text);
 
-        mt_buf_append_char(&table->cells, length > 0 ? '?' : *text);
-        text += length > 0 ? length : 1;
+        if (length > 0) {
+            mt_buf_append_char(&table->cells, '?');
+            text += length;
+        } else {
+            mt_buf_append_char(&table->cells, *text++);
+        }
     }
     mt_buf_append_char(&table->cells, '\0');
     table->cell_count++;
