@@ -50,7 +50,7 @@ struct append {
     size_t count;
     struct mongodb_places places;
     mongoc_bulk_operation_t *bulk;
-    struct item **batch; /* by the document's number in the bulk */
+    size_t *batch; /* numbers of the items whose documents are in the bulk, in order */
     size_t batch_count;
     size_t batch_bytes;
     bool is_full;    /* the rest waits for the next batch */
@@ -240,7 +240,7 @@ static enum mt_err put(struct append *append, struct item *item, struct mt_error
     } else {
         store->last_arrival_us = arrival_us;
         append->batch_bytes += document.len;
-        append->batch[append->batch_count++] = item;
+        append->batch[append->batch_count++] = (size_t)(item - append->items);
     }
     bson_destroy(&document);
     return err;
@@ -338,7 +338,7 @@ static enum mt_err settle_errors(struct append *append, const bson_t *reply,
 
         is_explained = is_explained || said.code == failure->code;
         if (index >= 0 && (size_t)index < append->batch_count)
-            err = settle_error(append, append->batch[index], &said, error);
+            err = settle_error(append, &append->items[append->batch[index]], &said, error);
     }
     /* a batch may fail as a whole after single documents did */
     if (err == MT_OK && !is_explained)
@@ -372,7 +372,7 @@ static enum mt_err execute(struct append *append, struct mt_error *error)
     if (err == MT_OK)
         err = check_concern(append, &reply, error);
     for (size_t i = 0; i < append->batch_count && err == MT_OK; i++) {
-        struct item *item = append->batch[i];
+        struct item *item = &append->items[append->batch[i]];
 
         if (item->state != PLANNED)
             continue;
@@ -464,9 +464,12 @@ enum mt_err mongodb_append(struct mt_store *base, const struct mt_record *record
     if (count == 0)
         return MT_OK;
     append.items = calloc(slice, sizeof *append.items);
-    append.batch = calloc(slice, sizeof(*append.batch));
-    if (append.items == NULL || append.batch == NULL)
-        err = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    append.batch = calloc(slice, sizeof *append.batch);
+    if (append.items == NULL || append.batch == NULL) {
+        free(append.batch);
+        free(append.items);
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    }
     mongodb_begin(store);
     for (size_t at = 0; at < count && err == MT_OK; at += slice) {
         begin_slice(&append, records + at, outcomes + at, count - at < slice ? count - at : slice);
