@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@
 enum {
     SLICE_RECORDS = 1000, /* most documents of a batch in old servers */
     RUN_S = 64,           /* taken seconds that are read at once */
+    MOST_PAUSE_MS = 128,
     CLOCK_OLD_MS = MT_STORE_TIMEOUT_MOST_MS / 2,
 };
 
@@ -69,21 +71,21 @@ static bool is_open(const struct item *item)
     return item->state == OPEN || item->state == WAITING;
 }
 
-/* The time that records get; anew where this machine slept since. */
+/* Whether the time told may be older than a write may take: the machine slept, or was held up. */
+static bool is_time_old(const struct append *append)
+{
+    return append->server_us == 0 || mt_clock_monotonic_ms() - append->asked_ms >= CLOCK_OLD_MS ||
+           mt_clock_wall_ms() - append->asked_wall_ms >= CLOCK_OLD_MS;
+}
+
+/* The time that records get. */
 static enum mt_err ask_time(struct append *append, struct mt_error *error)
 {
-    int64_t now_ms = mt_clock_monotonic_ms();
-    int64_t wall_ms = mt_clock_wall_ms();
-    int64_t wall_passed_ms = wall_ms - append->asked_wall_ms;
-    enum mt_err err;
-
-    if (append->server_us != 0 && now_ms - append->asked_ms < CLOCK_OLD_MS &&
-        wall_passed_ms < CLOCK_OLD_MS)
+    if (!is_time_old(append))
         return MT_OK;
-    err = mongodb_server_time_us(append->store, &append->server_us, error);
-    append->asked_ms = now_ms;
-    append->asked_wall_ms = wall_ms;
-    return err;
+    append->asked_ms = mt_clock_monotonic_ms();
+    append->asked_wall_ms = mt_clock_wall_ms();
+    return mongodb_server_time_us(append->store, &append->server_us, error);
 }
 
 static void append_key(bson_t *array, const char *number, const char *host, int64_t second)
@@ -385,12 +387,14 @@ static enum mt_err execute(struct append *append, struct mt_error *error)
     return err;
 }
 
-static bool is_all_done(const struct append *append)
+static size_t count_done(const struct append *append)
 {
+    size_t done = 0;
+
     for (size_t i = 0; i < append->count; i++)
-        if (append->items[i].state != DONE)
-            return false;
-    return true;
+        if (append->items[i].state == DONE)
+            done++;
+    return done;
 }
 
 static enum mt_err run_round(struct append *append, struct mt_error *error)
@@ -402,7 +406,7 @@ static enum mt_err run_round(struct append *append, struct mt_error *error)
     append->bulk = mongoc_collection_create_bulk_operation_with_opts(append->store->log, &options);
     bson_destroy(&options);
     err = plan(append, error);
-    if (err == MT_OK && append->batch_count > 0)
+    if (err == MT_OK && append->batch_count > 0 && !is_time_old(append))
         err = execute(append, error);
     mongoc_bulk_operation_destroy(append->bulk);
     return err;
@@ -412,20 +416,32 @@ static enum mt_err run_round(struct append *append, struct mt_error *error)
 static enum mt_err append_slice(struct append *append, struct mt_error *error)
 {
     bool knows = append->count == 1;
+    size_t done = count_done(append);
+    int pause_ms = 1;
     enum mt_err err = MT_OK;
 
-    while (err == MT_OK && !is_all_done(append)) {
-        if (mt_clock_monotonic_ms() >= append->store->deadline_ms)
-            return mt_error_set(error, MT_ERR_UNAVAILABLE,
-                                "store %s: append: not done within %d ms; what is stored already "
-                                "is found there when it is given again",
-                                append->store->name, append->store->timeout_ms);
+    while (err == MT_OK && done < append->count) {
+        size_t before = done;
+
+        if (mt_clock_monotonic_ms() >= append->store->deadline_ms) {
+            err = mt_error_set(error, MT_ERR_UNAVAILABLE,
+                               "store %s: append: not done within %d ms; what is stored already is "
+                               "found there when it is given again",
+                               append->store->name, append->store->timeout_ms);
+            break;
+        }
         err = ask_time(append, error);
         if (err == MT_OK && !knows)
             err = look(append, error);
         if (err == MT_OK)
             err = run_round(append, error);
         knows = false;
+        done = count_done(append);
+        /* others are at the same seconds */
+        if (err == MT_OK && done == before) {
+            (void)poll(NULL, 0, pause_ms);
+            pause_ms = pause_ms < MOST_PAUSE_MS ? pause_ms * 2 : pause_ms;
+        }
     }
     mongodb_places_clear(&append->places);
     return err;

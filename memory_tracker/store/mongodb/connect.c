@@ -63,7 +63,7 @@ static int choose_timeout(const mongoc_uri_t *uri, const struct mt_store_options
 static void set_defaults(mongoc_uri_t *uri, int timeout_ms)
 {
     /* a member that swallows packets holds up the search among the others for so long */
-    set_time(uri, MONGOC_URI_CONNECTTIMEOUTMS, timeout_ms / 3 + 1, timeout_ms);
+    set_time(uri, MONGOC_URI_CONNECTTIMEOUTMS, timeout_ms / 3 + 1, timeout_ms / 2 + 1);
     set_time(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, timeout_ms, timeout_ms);
     set_time(uri, MONGOC_URI_SOCKETTIMEOUTMS, timeout_ms, timeout_ms);
     /* a write is repeated by whoever gives its record again */

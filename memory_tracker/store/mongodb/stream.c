@@ -115,7 +115,9 @@ static bool guard_timed_out(mongoc_stream_t *stream)
 
 static bool guard_should_retry(mongoc_stream_t *stream)
 {
-    return mongoc_stream_should_retry(((struct guard *)stream)->base);
+    struct guard *guard = (struct guard *)stream;
+
+    return bound(guard, 0) >= 0 && mongoc_stream_should_retry(guard->base);
 }
 
 static mongoc_stream_t *guard_new(mongoc_stream_t *base, const struct mongodb_store *store)
@@ -264,7 +266,8 @@ mongoc_stream_t *mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list
     mongoc_socket_t *sock;
     int sys_errno = 0;
 
-    if (store->deadline_ms != 0 && mt_clock_monotonic_ms() >= store->deadline_ms) {
+    /* the driver waits for all of connect_ms, so it must fit in */
+    if (store->deadline_ms != 0 && mt_clock_monotonic_ms() + connect_ms > store->deadline_ms) {
         bson_set_error(failure, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT,
                        "no time is left to connect to '%s'", host->host_and_port);
         return NULL;
