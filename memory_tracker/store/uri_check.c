@@ -156,7 +156,8 @@ static enum mt_err check_port(const struct check *check, struct mt_slice port,
 {
     int64_t number;
 
-    if (port.length > 0 && port.length <= 5 && mt_parse_i64_range(port, 1, 65535, &number))
+    /* without zeros before it: a destination has one spelling */
+    if (port.length > 0 && port.data[0] != '0' && mt_parse_i64_range(port, 1, 65535, &number))
         return MT_OK;
     return mt_error_set(error, check->code,
                         "host %zu: what follows its : is no port from 1 to 65535",
@@ -331,6 +332,7 @@ static const enum mt_uri_option rivals[][2] = {
     {MT_URI_sslAllowInvalidCertificates, MT_URI_tlsDisableOCSPEndpointCheck},
     {MT_URI_tlsDisableCertificateRevocationCheck, MT_URI_tlsDisableOCSPEndpointCheck},
     {MT_URI_srvMaxHosts, MT_URI_replicaSet},
+    {MT_URI_gssapiServiceName, MT_URI_authMechanismProperties},
 };
 
 static enum mt_err check_rivals(const struct check *check, struct mt_error *error)

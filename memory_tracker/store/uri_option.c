@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum option_type { BOOL, INTEGER, TEXT, PATH, WORD, WORDS, CONCERN, COLLECTION };
+enum option_type { BOOL, INTEGER, TEXT, PATH, WORD, WORDS, TAGS, SERVICE, CONCERN, COLLECTION };
 
 struct row {
     const char *name;
@@ -120,6 +120,39 @@ static const char *check_concern(const char *value)
     return NULL;
 }
 
+/* dc:ny,rack:1; nothing at all means any member */
+static bool are_tags(const char *value)
+{
+    while (*value != '\0') {
+        size_t length = strcspn(value, ",");
+        const char *colon = memchr(value, ':', length);
+
+        if (colon == NULL || colon == value || (size_t)(colon - value) + 1 == length)
+            return false;
+        value += length;
+        if (*value == ',' && *++value == '\0')
+            return false;
+    }
+    return true;
+}
+
+/* The name of a service in DNS, without its underscore, as RFC 6335 has it. */
+static bool is_service(const char *value, size_t most)
+{
+    size_t length = strlen(value);
+    size_t letters = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        char c = (char)(value[i] | 0x20);
+        if (c >= 'a' && c <= 'z')
+            letters++;
+        else if ((value[i] < '0' || value[i] > '9') && value[i] != '-')
+            return false;
+    }
+    return letters > 0 && length <= most && value[0] != '-' && value[length - 1] != '-' &&
+           strstr(value, "--") == NULL;
+}
+
 /* NULL if the value is right, else what would be, in `right` or static. */
 static const char *check_value(const struct row *row, const char *value, char right[RIGHT_BYTES])
 {
@@ -148,6 +181,12 @@ static const char *check_value(const struct row *row, const char *value, char ri
     case WORDS:
         (void)snprintf(right, RIGHT_BYTES, "%s, several divided by commas", row->words);
         return are_words(row->words, value) ? NULL : right;
+    case TAGS:
+        return are_tags(value) ? NULL : "NAME:VALUE, several divided by commas, or nothing";
+    case SERVICE:
+        return is_service(value, (size_t)row->most)
+                   ? NULL
+                   : "letters, digits and single hyphens between them, such as mongodb";
     case CONCERN:
         return check_concern(value);
     case COLLECTION:
