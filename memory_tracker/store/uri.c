@@ -301,16 +301,27 @@ static char *remote_destination(const char *uri, const struct mt_uri_parts *part
     return out.data;
 }
 
+/* A URI that did not pass the check, whose parts may not be what they seem. */
+static char *masked_destination(const char *uri)
+{
+    char masked[1024];
+
+    mt_setting_mask(MT_SETTING_STORE, uri, masked, sizeof masked);
+    return strdup(masked);
+}
+
 char *mt_store_destination(const char *uri)
 {
     struct mt_uri_parts parts;
-    char masked[1024];
+    struct mt_buf decoded;
+    bool good;
 
     if (is_sqlite(uri))
         return sqlite_destination(uri);
-    if (mt_uri_split(uri, &parts) && memchr(parts.path.data, '@', strlen(parts.path.data)) == NULL)
-        return remote_destination(uri, &parts);
-    /* not a URI that passed the check: whatever may be a secret is left out */
-    mt_setting_mask(MT_SETTING_STORE, uri, masked, sizeof masked);
-    return strdup(masked);
+    if (!mt_uri_split(uri, &parts) || memchr(parts.path.data, '@', strlen(parts.path.data)) != NULL)
+        return masked_destination(uri);
+    mt_buf_init(&decoded, 0);
+    good = mt_uri_decode(mt_slice_of(uri), &decoded) || decoded.failed;
+    mt_buf_fini(&decoded);
+    return good ? remote_destination(uri, &parts) : masked_destination(uri);
 }

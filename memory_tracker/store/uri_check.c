@@ -221,7 +221,9 @@ static enum mt_err check_host(struct check *check, struct mt_slice host, struct 
     if (host.length > 0 && host.data[0] == '[')
         return check_v6(check, host, error);
     if (length == 0)
-        return mt_error_set(error, check->code, "host %zu is missing", check->host_count);
+        return mt_error_set(error, check->code, "host %zu is missing%s", check->host_count,
+                            colon != NULL ? " before its : (an IPv6 address stands in brackets)"
+                                          : "");
     if (length > HOST_MOST_BYTES || !consists_of((struct mt_slice){host.data, length}, "-._"))
         return mt_error_set(error, check->code,
                             "host %zu: a name consists of letters, digits, - . and _; an IPv6 "

@@ -33,6 +33,7 @@ static const struct {
     {"mongodb://u:p/w@h/db", "mongodb://***@h/db"},
     {"mongodb://h/db?password=p@w", "mongodb://***"},
     {"u:pw@h", "***@h"},
+    {"mongodb://u:p%@h/d?collection=%&x=y", "mongodb://***@h/d?***"},
 };
 
 static void test_destinations(void **state)
@@ -198,7 +199,7 @@ static const struct {
     {"mongodb://h:", "port"},
     {"mongodb://h:00080", "port"},
     {"mongodb://h:+80", "port"},
-    {"mongodb://::1", "port"},
+    {"mongodb://::1", "an IPv6 address stands in brackets"},
     {"mongodb://[::1", "host 1: a [ without"},
     {"mongodb://[]", "host 1: a [ without"},
     {"mongodb://[::g]", "no IPv6 address"},
@@ -232,7 +233,7 @@ static const struct {
     {"mongodb://u:" SECRET "?x@h", "an @ after the hosts"},
     {"mongodb://u:x?" SECRET "=1@h", "an @ after the hosts"},
     {"mongodb://u:x#" SECRET "@h", "a # is written %23"},
-    {"mongodb://u:%2" SECRET "@h", "percent"},
+    {"mongodb://u:%2" SECRET "@h", "a % without two hexadecimal digits"},
     {"mongodb://u:%FF" SECRET "@h", "the password is not UTF-8"},
     {"mongodb://%FF:" SECRET "@h", "the user is not UTF-8"},
     {"mongodb://u:" SECRET, "no port"},
