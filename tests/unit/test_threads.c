@@ -11,6 +11,7 @@
 /* Stand in for the store: opening works as `opening` says, and is counted. */
 struct mt_store {
     int64_t number;
+    bool read_only;
 };
 static struct mt_gauge opening; /* an enum mt_err */
 static struct mt_gauge opened;
@@ -20,7 +21,6 @@ enum mt_err mt_store_open(const char *uri, const struct mt_store_options *option
                           struct mt_store **store, struct mt_error *error)
 {
     assert_string_equal(uri, "sqlite:here");
-    assert_true(options->read_only);
     assert_int_equal(options->busy_wait_ms, 7);
     assert_int_equal(options->timeout_ms, 9);
     mt_gauge_add(&opened, 1);
@@ -28,6 +28,7 @@ enum mt_err mt_store_open(const char *uri, const struct mt_store_options *option
         return mt_error_set(error, (enum mt_err)mt_gauge_get(&opening), "not today");
     *store = calloc(1, sizeof **store);
     (*store)->number = mt_gauge_get(&opened);
+    (*store)->read_only = options->read_only;
     return MT_OK;
 }
 
@@ -47,6 +48,7 @@ struct errand {
     bool is_done;
     struct mt_gauge runs;
     struct mt_gauge store_number; /* of the handle it ran with; 0: none */
+    struct mt_gauge read_only;    /* whether that one is */
     enum mt_err fail_with;        /* what run reports */
     int64_t order;                /* the how manieth it was to run */
 };
@@ -64,6 +66,7 @@ static void run(const struct mt_job *job, struct mt_store *store, const struct m
 
     mt_gauge_add(&errand->runs, 1);
     mt_gauge_set(&errand->store_number, store != NULL ? store->number : 0);
+    mt_gauge_set(&errand->read_only, store != NULL && store->read_only);
     (void)pthread_mutex_lock(&errand->mu);
     while (!errand->may_go)
         (void)pthread_cond_wait(&errand->changed, &errand->mu);
@@ -292,6 +295,53 @@ static void test_a_store_that_cannot_be_opened_is_tried_again_but_not_at_once(vo
     mt_gauge_set(&opening, MT_ERR_NEWER_SCHEMA);
     assert_int_equal(do_one(pool, &errand, MT_OK), 503);
     mt_gauge_set(&opening, MT_OK);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    mt_pool_stop(pool);
+}
+
+static int write_one(struct mt_pool *pool, struct errand *errand, enum mt_err fail_with)
+{
+    errand_init(errand);
+    errand->fail_with = fail_with;
+    errand->work.job.writes = true;
+    assert_true(mt_pool_submit(pool, &errand->work));
+    return finish(errand);
+}
+
+static void test_what_writes_has_a_handle_of_its_own(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 0);
+    struct errand errand;
+
+    (void)state;
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.read_only), 1);
+    /* not opened before it is needed */
+    assert_int_equal(mt_gauge_get(&opened), 1);
+    assert_int_equal(write_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 2);
+    assert_int_equal(mt_gauge_get(&errand.read_only), 0);
+    /* what becomes of one does not touch the other */
+    assert_int_equal(write_one(pool, &errand, MT_ERR_FULL), 503);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 1);
+    assert_int_equal(write_one(pool, &errand, MT_OK), 200);
+    assert_int_equal(mt_gauge_get(&errand.store_number), 3);
+    mt_pool_stop(pool);
+    assert_int_equal(mt_gauge_get(&opened), mt_gauge_get(&closed));
+}
+
+static void test_who_reads_sees_the_store_that_a_write_made(void **state)
+{
+    struct mt_pool *pool = start(1, 8, 60000);
+    struct errand errand;
+
+    (void)state;
+    mt_gauge_set(&opening, MT_ERR_MISSING);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    mt_gauge_set(&opening, MT_OK);
+    assert_int_equal(do_one(pool, &errand, MT_OK), 503);
+    assert_int_equal(write_one(pool, &errand, MT_OK), 200);
     assert_int_equal(do_one(pool, &errand, MT_OK), 200);
     mt_pool_stop(pool);
 }
@@ -583,6 +633,8 @@ int main(void)
         cmocka_unit_test(test_a_running_job_can_ask_whether_it_is_cancelled),
         cmocka_unit_test(test_a_handle_that_failed_is_opened_anew),
         cmocka_unit_test(test_a_store_that_cannot_be_opened_is_tried_again_but_not_at_once),
+        cmocka_unit_test(test_what_writes_has_a_handle_of_its_own),
+        cmocka_unit_test(test_who_reads_sees_the_store_that_a_write_made),
         cmocka_unit_test_setup_teardown(test_nobody_waits_for_a_store_that_is_known_to_be_away,
                                         use_stand_in, leave_stand_in),
         cmocka_unit_test_setup_teardown(test_memory_answers_for_a_store_that_just_went,
