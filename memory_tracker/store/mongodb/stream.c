@@ -221,9 +221,21 @@ static mongoc_socket_t *dial_name(const mongoc_host_list_t *host, int connect_ms
     return sock;
 }
 
+/* What mongoc_ssl_opt_t's `internal` points to in the driver; it has no public way to set these. */
+struct revocation {
+    bool no_check;
+    bool no_endpoint;
+};
+
 bool mongodb_wants_tls(const mongoc_uri_t *uri, mongoc_ssl_opt_t *options)
 {
+    static struct revocation revocations[2][2] = {{{false, false}, {false, true}},
+                                                  {{true, false}, {true, true}}};
     const char *mechanism = mongoc_uri_get_auth_mechanism(uri);
+    bool no_check =
+        mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSDISABLECERTIFICATEREVOCATIONCHECK, false);
+    bool no_endpoint =
+        mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSDISABLEOCSPENDPOINTCHECK, false);
     bool is_insecure = mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSINSECURE, false);
 
     *options = *mongoc_ssl_opt_get_default();
@@ -237,6 +249,7 @@ bool mongodb_wants_tls(const mongoc_uri_t *uri, mongoc_ssl_opt_t *options)
     options->allow_invalid_hostname =
         is_insecure ||
         mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSALLOWINVALIDHOSTNAMES, false);
+    options->internal = &revocations[no_check][no_endpoint];
     return mongoc_uri_get_tls(uri) || (mechanism != NULL && strcmp(mechanism, "MONGODB-X509") == 0);
 }
 
