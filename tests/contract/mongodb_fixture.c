@@ -81,7 +81,9 @@ static void start_server(const char *program)
         return;
     if (server > 0 && fgets(line, sizeof line, printed) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        base_uri = strdup(line);
+        /* a machine that has much else to do is no fault of the store's */
+        if (asprintf(&base_uri, "%s?socketTimeoutMS=30000", line) < 0)
+            base_uri = NULL;
     }
     (void)fclose(printed);
 }
