@@ -95,6 +95,7 @@ static enum mt_err deliver(struct flush *flush, struct mt_buf *text, struct mt_e
             .destination = flush->destination,
             .store = flush->store,
             .deadline_ms = INT64_MAX,
+            .slow_ms = MT_STORE_TIMEOUT_MS / 2,
             .cancelled = mt_interrupt_seen,
             .notice = notice,
         };

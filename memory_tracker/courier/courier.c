@@ -72,6 +72,7 @@ static enum mt_err deliver(struct run *run, struct mt_error *error)
         .destination = run->destination,
         .store = store,
         .deadline_ms = run->start_ms + run->budget_ms - timeout_ms(run),
+        .slow_ms = timeout_ms(run) / 2,
         .cancelled = mt_interrupt_seen,
         .notice = notice,
         .context = run,

@@ -53,6 +53,7 @@ struct mt_spool_delivery {
     const char *destination;
     struct mt_store *store;
     int64_t deadline_ms; /* mt_clock_monotonic_ms after which no batch begins */
+    int64_t slow_ms;     /* a batch that took longer is followed by a smaller one; 0: none is */
 
     /* asked before each batch, true ends with CANCELLED; may be NULL */
     bool (*cancelled)(void *context);

@@ -7,7 +7,6 @@
 
 enum {
     FIRST_BATCH = 50,       /* a store that is away costs little until it answers */
-    SLOW_MS = 2000,         /* a batch that took longer is followed by a smaller one */
     SUSPECTS_MOST = 100,    /* records refused without a word about any other */
     SET_ASIDE_MOST = 10000, /* beyond that the oldest go, counted as dropped */
 };
@@ -206,6 +205,14 @@ static bool may_go_on(const struct mt_spool_delivery *delivery, enum mt_err *err
     return false;
 }
 
+/* Slowness never makes batches tiny: what costs a call, not a record, would be paid more often. */
+static size_t next_size(size_t size, int64_t took_ms, const struct mt_spool_delivery *delivery)
+{
+    if (delivery->slow_ms == 0 || took_ms < delivery->slow_ms)
+        return 2 * size < MT_SPOOL_BATCH ? 2 * size : MT_SPOOL_BATCH;
+    return size > 2 * FIRST_BATCH ? size / 2 : size < FIRST_BATCH ? size : FIRST_BATCH;
+}
+
 static enum mt_err deliver_batches(struct mt_spool *spool, struct mt_spool_delivery *delivery,
                                    struct batch *batch, struct mt_error *error)
 {
@@ -229,11 +236,8 @@ static enum mt_err deliver_batches(struct mt_spool *spool, struct mt_spool_deliv
             after = batch->ids[0];
             err = MT_OK;
         } else if (err == MT_OK) {
-            bool was_slow = mt_clock_monotonic_ms() - begin_ms > SLOW_MS;
-
+            size = next_size(size, mt_clock_monotonic_ms() - begin_ms, delivery);
             err = settle(spool, delivery, batch, error);
-            size = was_slow ? size / 2 : size * 2;
-            size = size < 1 ? 1 : size > MT_SPOOL_BATCH ? MT_SPOOL_BATCH : size;
         } else {
             return mt_error_set(error, err, "%s", refusal.text);
         }

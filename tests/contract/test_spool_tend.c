@@ -25,6 +25,7 @@ struct picky_store {
     struct mt_store base;
     bool (*bad)(const struct mt_record *record);
     bool refuses_whole; /* the batch that holds a bad one, not the record */
+    int64_t takes_ms;   /* for each call, at least */
     size_t calls, sizes[CALLS_MOST];
     size_t taken;
     int64_t timestamps[4096];
@@ -35,10 +36,13 @@ static enum mt_err pick(struct mt_store *base, const struct mt_record *records, 
                         struct mt_error *error)
 {
     struct picky_store *store = (struct picky_store *)base;
+    int64_t begin_ms = mt_clock_monotonic_ms();
 
     (void)on_conflict;
     if (store->calls < CALLS_MOST)
         store->sizes[store->calls] = count;
+    while (mt_clock_monotonic_ms() < begin_ms + store->takes_ms)
+        ;
     store->calls++;
     for (size_t i = 0; i < count; i++) {
         bool is_bad = store->bad != NULL && store->bad(&records[i]);
@@ -141,6 +145,37 @@ static void batches_grow_to_the_largest(void **state)
         assert_int_equal(store.sizes[i], expected[i]);
     for (size_t i = 0; i < store.taken; i++)
         assert_int_equal(store.timestamps[i], i);
+    mt_spool_close(spool);
+}
+
+/* a `cancelled` that never cancels */
+static bool slow_is_slow_after_two_batches(void *context)
+{
+    struct mt_spool_delivery *delivery = context;
+    const struct picky_store *store = (const struct picky_store *)delivery->store;
+
+    if (store->calls == 2)
+        delivery->slow_ms = 3;
+    return false;
+}
+
+static void a_slow_store_gets_smaller_batches_but_never_tiny_ones(void **state)
+{
+    static const size_t expected[] = {50, 100, 200, 100, 50, 50, 50};
+    struct fixture *fixture = *state;
+    struct mt_spool *spool = open_spool(fixture);
+    struct picky_store store = {.base.ops = &picky_ops, .takes_ms = 4};
+    struct mt_spool_delivery delivery = to("here", &store.base);
+    struct mt_error error = {0};
+
+    delivery.cancelled = slow_is_slow_after_two_batches;
+    delivery.context = &delivery;
+    fill(fixture, 600);
+    assert_ok(mt_spool_deliver(spool, &delivery, &error));
+    assert_int_equal(delivery.delivered, 600);
+    assert_int_equal(store.calls, sizeof expected / sizeof expected[0]);
+    for (size_t i = 0; i < store.calls; i++)
+        assert_int_equal(store.sizes[i], expected[i]);
     mt_spool_close(spool);
 }
 
@@ -496,6 +531,14 @@ static void one_at_a_time_delivers(void **state)
     assert_int_equal(stat(lock_path, &lock_file), 0);
     assert_int_equal(lock_file.st_uid, outbox.st_uid);
     assert_int_equal(lock_file.st_size, 0);
+    /* what root makes is the outbox owner's, or nobody else could deliver any more */
+    if (geteuid() == 0) {
+        assert_int_equal(chown(fixture->path, 65534, 65534), 0);
+        assert_ok(mt_spool_lock(fixture->path, &first, &error));
+        (void)close(first);
+        assert_int_equal(stat(lock_path, &lock_file), 0);
+        assert_int_equal(lock_file.st_uid, 65534);
+    }
     /* nobody is led astray by a link */
     assert_int_equal(unlink(lock_path), 0);
     assert_int_equal(symlink(fixture->path, lock_path), 0);
@@ -509,6 +552,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(batches_grow_to_the_largest),
+        FIXTURE_TEST(a_slow_store_gets_smaller_batches_but_never_tiny_ones),
         FIXTURE_TEST(one_bad_record_blocks_no_other),
         FIXTURE_TEST(many_bad_records_block_no_other),
         FIXTURE_TEST(a_store_that_takes_nothing_at_all_empties_nothing),
