@@ -15,6 +15,8 @@ struct contract_kind {
     /* names a store that does not exist yet, in a place of its own: its URI */
     void (*make_place)(char *uri, size_t size);
     void (*remove_place)(const char *uri);
+    /* the server reads whole collections for every question: random tests are a tenth as large */
+    bool scans_all;
 };
 
 /* contract_run: runs the suite; the number of failed tests. */

@@ -136,7 +136,8 @@ static void remove_place(const char *uri)
 
 int main(void)
 {
-    const struct contract_kind kind = {"http", make_place, remove_place};
+    const struct contract_kind kind = {
+        .name = "http", .make_place = make_place, .remove_place = remove_place};
 
     mt_store_use_modules();
     return contract_run(&kind);

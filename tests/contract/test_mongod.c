@@ -5,7 +5,8 @@
 
 int main(void)
 {
-    const struct contract_kind kind = {"mongod", mongodb_make_place, mongodb_remove_place};
+    const struct contract_kind kind = {
+        .name = "mongod", .make_place = mongodb_make_place, .remove_place = mongodb_remove_place};
     int result = mongodb_use_mongod();
 
     if (result == 0) {

@@ -4,7 +4,10 @@
 
 int main(void)
 {
-    const struct contract_kind kind = {"mongodb", mongodb_make_place, mongodb_remove_place};
+    const struct contract_kind kind = {.name = "mongodb",
+                                       .make_place = mongodb_make_place,
+                                       .remove_place = mongodb_remove_place,
+                                       .scans_all = true};
     int result = mongodb_use_ferretdb();
 
     if (result == 0) {

@@ -24,7 +24,8 @@ struct place {
     int64_t now_us;
 };
 
-static const struct contract_kind kind = {"mongodb", mongodb_make_place, mongodb_remove_place};
+static const struct contract_kind kind = {
+    .name = "mongodb", .make_place = mongodb_make_place, .remove_place = mongodb_remove_place};
 
 static int setup(void **state)
 {

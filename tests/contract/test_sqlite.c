@@ -39,7 +39,8 @@ static void remove_place(const char *uri)
 
 int main(void)
 {
-    const struct contract_kind kind = {"sqlite", make_place, remove_place};
+    const struct contract_kind kind = {
+        .name = "sqlite", .make_place = make_place, .remove_place = remove_place};
 
     return contract_run(&kind);
 }
