@@ -17,8 +17,11 @@ def corpus():
         return [json.loads(line) for line in file]
 
 
-@pytest.fixture
-def api(home, start_api):
+@pytest.fixture(params=["sqlite", "mongodb"])
+def api(request, home, start_api):
+    if request.param == "mongodb":
+        request.getfixturevalue("mongodb_home")
+        assert home.store.startswith("mongodb://")
     home.import_csv((HERE / "rows.csv").read_text())
     return start_api(clock=home.clock(NOW))
 
