@@ -174,3 +174,17 @@ def test_the_sampler_delivers_through_another_api(home, api):
     assert [each["host"] for each in home.records()] == ["web1"]
     listed = remote(api, OWNER, "memory-tracker", "spool", "--json", env=env)
     assert json.loads(listed.stdout)["waiting"] == 0
+
+
+def test_an_api_answers_from_another_one(home, api, start_api):
+    """memory-api whose STORE is http:// shows what arrives at the other one."""
+    home.import_csv(rows(300))
+    second = start_api(store=api.url.replace("://", f"://{READER}@"))
+    for query in ["", "?limit=300", "?limit=7&skip=290", "?limit=5&skip=300"]:
+        wanted = api.get(f"/memory-logs{query}")
+        got = second.get(f"/memory-logs{query}")
+        assert (got.status, got.body) == (wanted.status, wanted.body) == (200, wanted.body), query
+    home.import_csv(rows(1, first=60 * 301))
+    newest = api.get("/memory-logs?limit=1").body
+    wait_until(lambda: second.get("/memory-logs?limit=1").body == newest, 30, "the new record")
+    assert READER not in second.log()
