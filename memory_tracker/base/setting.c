@@ -52,10 +52,11 @@ void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size
 {
     const char *question = strchr(value, '?');
 
-    if ((settings[setting].flags & MT_SETTING_SECRET) == 0 || value[0] == '\0')
-        (void)snprintf(out, size, "%s", value);
-    else if (settings[setting].type == MT_TYPE_STORE)
+    /* servers hold no secret, but a whole URI may be given by mistake */
+    if (settings[setting].type == MT_TYPE_STORE || settings[setting].type == MT_TYPE_SERVERS)
         mask_store(value, out, size);
+    else if ((settings[setting].flags & MT_SETTING_SECRET) == 0 || value[0] == '\0')
+        (void)snprintf(out, size, "%s", value);
     else if (settings[setting].type == MT_TYPE_OPTIONS && value[0] == '/' && question != NULL)
         (void)snprintf(out, size, "%.*s?***", (int)(question - value), value);
     else
