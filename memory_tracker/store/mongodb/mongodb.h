@@ -36,6 +36,7 @@ struct mongodb_store {
     mongoc_collection_t *state;
     char *name; /* mt_store_destination: for messages, no secrets in it */
     bool read_only;
+    bool was_connected;        /* to some server, at some time */
     int timeout_ms;            /* longest a call waits, or of long ones each of its commands */
     int64_t deadline_ms;       /* no command waits beyond it; 0: none */
     int32_t max_data_bytes;    /* largest document or batch */

@@ -269,10 +269,9 @@ static mongoc_stream_t *add_tls(mongoc_stream_t *base, mongoc_ssl_opt_t *options
     return stream;
 }
 
-mongoc_stream_t *mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
-                                 void *context, bson_error_t *failure)
+static mongoc_stream_t *connect_host(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
+                                     const struct mongodb_store *store, bson_error_t *failure)
 {
-    const struct mongodb_store *store = context;
     int connect_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, 0);
     mongoc_ssl_opt_t options;
     mongoc_stream_t *stream;
@@ -299,4 +298,27 @@ mongoc_stream_t *mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list
     if (mongodb_wants_tls(uri, &options))
         stream = add_tls(stream, &options, host->host, failure);
     return stream == NULL ? NULL : mongoc_stream_buffered_new(stream, BUFFER_BYTES);
+}
+
+/* A connection that ends as soon as it is used. */
+static mongoc_stream_t *dead_end(const struct mongodb_store *store)
+{
+    mongoc_socket_t *sock = mongoc_socket_new(AF_INET, SOCK_STREAM, 0);
+
+    return sock == NULL ? NULL : guard_new(mongoc_stream_socket_new(sock), store);
+}
+
+mongoc_stream_t *mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
+                                 void *context, bson_error_t *failure)
+{
+    struct mongodb_store *store = context;
+    mongoc_stream_t *stream = connect_host(uri, host, store, failure);
+
+    if (stream != NULL)
+        store->was_connected = true;
+    else if (store->was_connected)
+        /* where the driver looks again for a server that it knew, a NULL makes it wait for its own
+         * lock without end (CDRIVER-4666, in all releases before 1.24.3) */
+        stream = dead_end(store);
+    return stream;
 }
