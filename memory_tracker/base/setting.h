@@ -80,8 +80,9 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
 /*
  * mt_setting_mask: value as it may be shown. A secret one is `***`, but: STORE keeps its scheme,
  * and what stands between the last `@` and a `?` (all of a `sqlite:` path; nothing where an `@`
- * follows a `?`); DOCDB_OPTIONS keeps what stands before a `?`. Nothing remains nothing. Writes a
- * NUL-terminated, possibly cut string; value and out do not overlap.
+ * follows a `?`); DOCDB_OPTIONS keeps what stands before a `?`. DOCDB_HOST is treated as STORE is.
+ * Nothing remains nothing. Writes a NUL-terminated, possibly cut string; value and out do not
+ * overlap.
  */
 void mt_setting_mask(enum mt_setting setting, const char *value, char *out, size_t size);
 

@@ -1,5 +1,6 @@
 """What the documents say in tables is what the program's tables say."""
 
+import pathlib
 import re
 import subprocess
 
@@ -45,6 +46,17 @@ def test_settings_of_the_readme():
     for name, (default, text) in real.items():
         assert documented[name][0] == default, name
         assert documented[name][1].startswith(text), name
+
+
+def test_options_of_a_mongodb_uri_are_all_that_the_driver_has():
+    headers = subprocess.run(["pkg-config", "--variable=includedir", "libmongoc-1.0"],
+                             capture_output=True, text=True, check=True).stdout.strip()
+    header = next(pathlib.Path(headers).glob("**/mongoc-uri.h")).read_text()
+    driver = set(re.findall(r'#define MONGOC_URI_\w+\s*(?:\\\n)?\s*"(\w+)"', header))
+    assert len(driver) > 40
+    table = (ROOT / "memory_tracker/store/uri_option.def").read_text()
+    ours = re.findall(r"^MT_URI_(?:OPTION|REFUSED)\((\w+),", table, re.MULTILINE)
+    assert driver <= {name.lower() for name in ours}
 
 
 def test_fields_of_the_record():

@@ -86,6 +86,16 @@ def test_every_setting_and_its_default():
             assert "default" in said or name.endswith("_FILE"), name
 
 
+def test_every_option_of_a_mongodb_uri():
+    text = (PAGES / "memory-tracker.conf.5").read_text()
+    table = (ROOT / "memory_tracker/store/uri_option.def").read_text()
+    known = re.findall(r"^MT_URI_OPTION\((\w+), MONGODB", table, re.MULTILINE)
+    assert len(known) > 40
+    body = text.split("\n.Sh OPTIONS OF A MONGODB URI\n")[1].split("\n.Sh ")[0]
+    described = re.findall(r"^\.It Li (\w+)= Ns Ar \S+$", body, re.MULTILINE)
+    assert sorted(described) == sorted(known)
+
+
 def test_the_table_of_settings_in_help_has_the_same_defaults():
     rows = json.loads(run("memory-tracker", "config", "--json").stdout)["settings"]
     defaults = {row["name"]: row["value"] for row in rows}

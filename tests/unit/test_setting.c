@@ -228,6 +228,9 @@ static void test_secrets_are_masked(void **state)
     assert_mask(MT_SETTING_STORE_TOKEN, "pw@x?y", "***");
     assert_mask(MT_SETTING_STORE_TOKEN, "", "");
     assert_mask(MT_SETTING_DOCDB_SECRET, "p@w?x", "***");
+    assert_mask(MT_SETTING_DOCDB_HOST, "a,b:1,::1", "a,b:1,::1");
+    assert_mask(MT_SETTING_DOCDB_HOST, "mongodb://u:pw@h/?x", "mongodb://***@h/?***");
+    assert_mask(MT_SETTING_DOCDB_HOST, "u:pw@h", "***@h");
     assert_mask(MT_SETTING_DOCDB_USER, "me", "me");
     assert_mask(MT_SETTING_DOCDB_OPTIONS, "/test?a=p?w", "/test?***");
     assert_mask(MT_SETTING_DOCDB_OPTIONS, "/test", "***");
