@@ -297,6 +297,29 @@ static void a_long_history_is_caught_up_with_in_pages(void **state)
     contract_list_free(&list);
 }
 
+/* nobody asked for a while, or the one that is asked lags */
+static void what_comes_after_a_pause_comes_once(void **state)
+{
+    struct place *place = *state;
+    struct mt_store *store = place->contract.store;
+    struct mt_token token = {0};
+
+    insert_at(place, "h", 100, -600);
+    CHANGES(store, &token, 10, 100, 0);
+    for (int i = 1; i <= 5; i++)
+        insert_at(place, "h", 100 + i, -500 + i * INT64_C(20));
+    CHANGES(store, &token, 4, 101, 102, 103, 104, 0);
+    CHANGES(store, &token, 10, 105, 0);
+    CHANGES(store, &token, 10, 0);
+    insert_at(place, "late", 50, -401);
+    CHANGES(store, &token, 10, 50, 0);
+    CHANGES(store, &token, 10, 0);
+    for (int i = 1; i <= 5; i++)
+        insert_at(place, "h", 110 + i, -100 + i * INT64_C(20));
+    CHANGES(store, &token, 10, 111, 112, 113, 114, 115, 0);
+    CHANGES(store, &token, 10, 0);
+}
+
 static void a_place_whose_record_is_gone_is_not_known(void **state)
 {
     struct place *place = *state;
@@ -451,6 +474,7 @@ int main(void)
         TEST(a_clock_that_went_back_hides_nothing),
         TEST(records_with_one_mark_come_each_once),
         TEST(a_long_history_is_caught_up_with_in_pages),
+        TEST(what_comes_after_a_pause_comes_once),
         TEST(a_place_whose_record_is_gone_is_not_known),
         TEST(pruning_goes_in_slices_and_keeps_seconds_whole),
         TEST(damage_is_told_and_the_rest_looked_at),

@@ -11,9 +11,11 @@
  *
  * How far to look back: what was not visible when this handle came to the end at server time L has
  * a mark above L - MT_STORE_TIMEOUT_MOST_MS. The overlap is twice that, for clocks of several
- * servers that differ, and counts from the place if that is earlier. If the server's clock went
- * back (another primary), new marks lie before the old floor: the stretch in between is owed, and
- * is read once as a whole.
+ * servers that differ, and counts from the place if that is earlier, as on a secondary that lags.
+ * A catching up that began at L looks back over the overlap before L; only what can be looked back
+ * at is remembered, so a long history takes no more memory than its last minute. If the server's
+ * clock went back (another primary), new marks lie before the old floor: the stretch in between is
+ * owed, and is read once as a whole.
  *
  * A place that the handle does not remember, another handle's or an old one: the stretch before it
  * is owed too, since what its giver missed of it cannot be known. Only what is remembered is left
@@ -36,6 +38,7 @@
 
 enum {
     BATCH = 1000,
+    UNSORTED_MOST = 10000,
     CURSOR_NOT_FOUND = 43,
 };
 
@@ -184,7 +187,7 @@ static enum mt_err remember_place(struct mongodb_store *store, const struct mt_t
     memory = mongodb_seen_take(store->seen, place, &known);
     if (memory == NULL)
         return out_of_memory(store, error);
-    memory->floor_us = earlier(place->sequence, now_us) - MONGODB_OVERLAP_US;
+    memory->floor_us = memory->rise_us = earlier(place->sequence, now_us) - MONGODB_OVERLAP_US;
     if (place->sequence > 0)
         err = remember_visible(store, memory, error);
     if (err == MT_OK)
@@ -215,6 +218,19 @@ enum mt_err mongodb_token(struct mt_store *base, struct mt_token *token, struct 
     return err;
 }
 
+/* drops what is not looked back at any more */
+static void settle(struct following *following)
+{
+    struct mongodb_memory *memory = following->memory;
+    int64_t reached_us =
+        earlier(following->token->sequence, following->now_us) - MONGODB_OVERLAP_US;
+
+    memory->place = *following->token;
+    if (memory->floor_us < earlier(memory->rise_us, reached_us))
+        memory->floor_us = earlier(memory->rise_us, reached_us);
+    mongodb_memory_settle(memory);
+}
+
 static enum mt_err hand_out(struct following *following, const struct mt_record *record,
                             int64_t arrival_us, struct mt_error *error)
 {
@@ -225,11 +241,12 @@ static enum mt_err hand_out(struct following *following, const struct mt_record 
     following->limit--;
     if (arrival_us > following->token->sequence)
         following->token->sequence = arrival_us;
-    following->memory->place = *following->token;
     if (!mongodb_memory_add(following->store->seen, following->memory, arrival_us,
                             record->timestamp, record->host))
-        err = out_of_memory(following->store, error);
-    return err;
+        return out_of_memory(following->store, error);
+    if (following->memory->count - following->memory->sorted >= UNSORTED_MOST)
+        settle(following);
+    return MT_OK;
 }
 
 /* forward from the place; the record of the place itself shows that it is known */
@@ -265,7 +282,7 @@ static enum mt_err read_forward(struct following *following, bool *forgotten,
     const bson_t *document;
     enum mt_err err = MT_OK;
 
-    mongodb_memory_settle(following->memory);
+    settle(following);
     following->place_us = following->token->sequence;
     following->is_found = following->place_us == 0;
     following->is_ended = false;
@@ -324,7 +341,7 @@ static enum mt_err look_back(struct following *following, int64_t from, int64_t 
     following->is_ended = true;
     if (from > to)
         return MT_OK;
-    mongodb_memory_settle(following->memory);
+    settle(following);
     if (following->memory->count > 0)
         err = find_missed(following, from, to, &first, &last, error);
     if (err != MT_OK || first == 0)
@@ -352,9 +369,11 @@ static enum mt_err look_back_all(struct following *following, int64_t began_us,
                                  struct mt_error *error)
 {
     struct mongodb_memory *memory = following->memory;
-    int64_t from = memory->floor_us;
+    int64_t from;
     enum mt_err err = MT_OK;
 
+    settle(following);
+    from = memory->floor_us;
     following->is_ended = true;
     if (memory->owed_from_us < memory->owed_to_us) {
         err = look_back(following, memory->owed_from_us + 1, memory->owed_to_us, error);
@@ -364,13 +383,13 @@ static enum mt_err look_back_all(struct following *following, int64_t began_us,
         err = look_back(following, from + 1, began_us, error);
     if (err == MT_OK && following->is_ended) {
         memory->owed_from_us = memory->owed_to_us = 0;
-        memory->floor_us =
+        memory->floor_us = memory->rise_us =
             earlier(following->token->sequence, following->now_us) - MONGODB_OVERLAP_US;
     }
     return err;
 }
 
-/* from where on the memory is to be complete, and which stretch is owed */
+/* which stretch is owed, and how far the floor may rise until the end is reached */
 static void begin_memory(struct following *following)
 {
     struct mongodb_memory *memory = following->memory;
@@ -378,21 +397,20 @@ static void begin_memory(struct following *following)
     int64_t overlap_us = following->now_us - MONGODB_OVERLAP_US;
     bool is_owed = memory->owed_from_us < memory->owed_to_us;
 
-    if (place_us == 0) {
-        memory->floor_us = overlap_us;
-    } else if (!following->is_known) {
-        memory->floor_us = overlap_us;
-        memory->owed_from_us = earlier(place_us - MONGODB_OVERLAP_US, overlap_us);
+    if (!following->is_known || place_us == 0) {
+        memory->floor_us = earlier(place_us - MONGODB_OVERLAP_US, overlap_us);
+        memory->rise_us = overlap_us;
+        memory->owed_from_us = place_us == 0 ? 0 : memory->floor_us;
         memory->owed_to_us = place_us;
     } else if (overlap_us < memory->floor_us - WRITE_US) {
         memory->owed_from_us = overlap_us;
         if (!is_owed || memory->owed_to_us < memory->floor_us)
             memory->owed_to_us = memory->floor_us;
     } else if (!is_owed && place_us < overlap_us) {
-        /* what comes between the two is not looked back at, and need not be remembered */
+        /* much may have come since: of what is older than a write, nothing need be remembered */
         memory->owed_from_us = memory->floor_us;
         memory->owed_to_us = place_us;
-        memory->floor_us = overlap_us;
+        memory->rise_us = overlap_us;
     }
 }
 

@@ -124,6 +124,8 @@ static void intersect(struct mongodb_memory *into, const struct mongodb_memory *
     into->count = into->sorted = kept;
     if (other->floor_us < into->floor_us)
         into->floor_us = other->floor_us;
+    if (other->rise_us < into->rise_us)
+        into->rise_us = other->rise_us;
     if (other->owed_from_us < other->owed_to_us) {
         bool is_owed = into->owed_from_us < into->owed_to_us;
 

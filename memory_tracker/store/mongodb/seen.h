@@ -25,6 +25,7 @@ void mongodb_seen_free(struct mongodb_seen *seen);
 struct mongodb_memory {
     struct mt_token place;
     int64_t floor_us;
+    int64_t rise_us; /* as reading goes on, the floor may rise up to here */
     int64_t owed_from_us;
     int64_t owed_to_us;
     struct mongodb_entry *entries; /* sorted but for those added since the last settling */
