@@ -320,6 +320,87 @@ static void what_comes_after_a_pause_comes_once(void **state)
     CHANGES(store, &token, 10, 0);
 }
 
+/* One that follows, through a handle of its own, of others, or of several in turn. */
+struct follower {
+    struct mt_store *stores[2];
+    struct mt_token token;
+    int seen[200]; /* by second */
+};
+
+/* one step; how many records came */
+static size_t follow(struct follower *follower, uint64_t *random, size_t limit)
+{
+    struct contract_list list = {0};
+    struct mt_error error = {0};
+    size_t count;
+    bool reset = true;
+
+    assert_ok(mt_store_changes(follower->stores[contract_random(random) % 2], &follower->token,
+                               limit, contract_collect, &list, &reset, &error));
+    assert_false(reset);
+    assert_true(list.count <= limit);
+    for (size_t i = 0; i < list.count; i++)
+        follower->seen[list.records[i].timestamp]++;
+    count = list.count;
+    contract_list_free(&list);
+    return count;
+}
+
+static void whatever_the_order_of_arrival_nobody_misses_a_record(void **state)
+{
+    enum { STEPS = 50, FOLLOWERS = 3 };
+    struct place *place = *state;
+    struct mt_store *shared = place->contract.store;
+    struct mt_store *others[] = {contract_open(&place->contract, true, 0),
+                                 contract_open(&place->contract, true, 0)};
+    struct follower followers[FOLLOWERS] = {
+        {.stores = {shared, shared}},
+        {.stores = {shared, shared}},
+        /* no handle can carry on what another one has left to look back at */
+        {.stores = {others[0], others[1]}},
+    };
+    uint64_t random = contract_seed();
+    int64_t count = 0;
+
+    for (int step = 0; step < STEPS; step++) {
+        for (uint64_t i = contract_random(&random) % 4; i > 0; i--)
+            insert_at(place, "h", ++count,
+                      step / 2 - 30 - (int64_t)(contract_random(&random) % 25));
+        for (size_t i = 0; i < FOLLOWERS; i++)
+            if (contract_random(&random) % 3 == 0)
+                (void)follow(&followers[i], &random,
+                             followers[i].stores[0] == shared ? 1 + contract_random(&random) % 8
+                                                              : 50);
+    }
+    for (size_t i = 0; i < FOLLOWERS; i++)
+        while (follow(&followers[i], &random, 200) > 0)
+            ;
+    for (int64_t second = 1; second <= count; second++)
+        for (size_t i = 0; i < FOLLOWERS; i++)
+            assert_true(followers[i].seen[second] >= 1);
+    mt_store_close(others[0]);
+    mt_store_close(others[1]);
+}
+
+static void whoever_follows_alone_gets_each_record_once(void **state)
+{
+    struct place *place = *state;
+    struct follower follower = {.stores = {place->contract.store, place->contract.store}};
+    uint64_t random = contract_seed();
+    int64_t count = 0;
+
+    for (int step = 0; step < 50; step++) {
+        for (uint64_t i = contract_random(&random) % 4; i > 0; i--)
+            insert_at(place, "h", ++count,
+                      2 * step - 110 - (int64_t)(contract_random(&random) % 25));
+        (void)follow(&follower, &random, 1 + contract_random(&random) % 4);
+    }
+    while (follow(&follower, &random, 3) > 0)
+        ;
+    for (int64_t second = 1; second <= count; second++)
+        assert_int_equal(follower.seen[second], 1);
+}
+
 static void a_place_whose_record_is_gone_is_not_known(void **state)
 {
     struct place *place = *state;
@@ -475,6 +556,8 @@ int main(void)
         TEST(records_with_one_mark_come_each_once),
         TEST(a_long_history_is_caught_up_with_in_pages),
         TEST(what_comes_after_a_pause_comes_once),
+        TEST(whatever_the_order_of_arrival_nobody_misses_a_record),
+        TEST(whoever_follows_alone_gets_each_record_once),
         TEST(a_place_whose_record_is_gone_is_not_known),
         TEST(pruning_goes_in_slices_and_keeps_seconds_whole),
         TEST(damage_is_told_and_the_rest_looked_at),

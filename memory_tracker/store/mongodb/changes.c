@@ -5,9 +5,14 @@
  * its mark before it is written, and can become visible as long as a write may be on its way: with
  * a mark below the place. So a call first reads forward, what has a larger mark than the place;
  * once it has come to the end, it looks back over the marks of the last MONGODB_OVERLAP_US and
- * hands out what the handle did not before (seen.h). A caller that catches up on a long history
+ * hands out what was not handed out before (seen.h). A caller that catches up on a long history
  * thus looks back once, at the end; and since forward comes first, it gets on whatever its limit
  * is.
+ *
+ * What was looked back at does not show in the mark, and two that follow, through one handle or
+ * through several, may be at one mark with different records seen. So each place that comes after
+ * a record has a number of its own in the low half of the generation, of which only the high half
+ * is the store's: whoever comes with it has been handed out what this handle remembers of it.
  *
  * How far to look back: what was not visible when this handle came to the end at server time L has
  * a mark above L - MT_STORE_TIMEOUT_MOST_MS. The overlap is twice that, for clocks of several
@@ -18,13 +23,11 @@
  * owed, and is read once as a whole.
  *
  * A place that the handle does not remember, another handle's or an old one: the stretch before it
- * is owed too, since what its giver missed of it cannot be known. Only what is remembered is left
- * out, and every place has its own memory: two that follow through one handle do not take records
- * from each other.
+ * is owed too, since what its giver missed of it cannot be known.
  *
  * {generation, 0} is the place of an empty store: all is new, nothing is owed. mt_store_token gives
- * the largest mark there is, and remembers what could be seen then of the stretch before; a memory
- * of that place that is there already stays, for it may know of less.
+ * the largest mark there is, and remembers what could be seen then of the stretch before; where the
+ * handle gave a place with that mark already, that one again, for it may know of less.
  *
  * The record of a place must still be there (a restored backup, an emptied collection): else the
  * place is not known any more.
@@ -41,6 +44,9 @@ enum {
     UNSORTED_MOST = 10000,
     CURSOR_NOT_FOUND = 43,
 };
+
+/* The store's part of a place's generation. */
+#define STORE_BITS (~UINT64_C(0) << 32)
 
 /* A write is on its way for no longer. */
 #define WRITE_US ((int64_t)MT_STORE_TIMEOUT_MOST_MS * 1000)
@@ -141,6 +147,12 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static void number_place(struct mt_token *place)
+{
+    place->generation =
+        (place->generation & STORE_BITS) | ((uint64_t)mongodb_new_generation() & ~STORE_BITS);
+}
+
 /* what can be seen now with marks that one may have to look back at */
 static enum mt_err remember_visible(struct mongodb_store *store, struct mongodb_memory *memory,
                                     struct mt_error *error)
@@ -172,18 +184,20 @@ static enum mt_err make_seen(struct mongodb_store *store, struct mt_error *error
     return store->seen != NULL ? MT_OK : out_of_memory(store, error);
 }
 
-static enum mt_err remember_place(struct mongodb_store *store, const struct mt_token *place,
+/* a place of its own for the mark that place has */
+static enum mt_err remember_place(struct mongodb_store *store, struct mt_token *place,
                                   struct mt_error *error)
 {
     struct mongodb_memory *memory;
     int64_t now_us = 0;
-    bool known = mongodb_seen_knows(store->seen, place);
+    bool known = mongodb_seen_find(store->seen, STORE_BITS, place);
     enum mt_err err = MT_OK;
 
     if (!known && place->sequence > 0)
         err = mongodb_server_time_us(store, &now_us, error);
     if (known || err != MT_OK)
         return err;
+    number_place(place);
     memory = mongodb_seen_take(store->seen, place, &known);
     if (memory == NULL)
         return out_of_memory(store, error);
@@ -436,6 +450,7 @@ static enum mt_err follow(struct following *following, bool *reset, struct mt_er
 static enum mt_err follow_from(struct following *following, bool *reset, struct mt_error *error)
 {
     struct mongodb_store *store = following->store;
+    const size_t limit = following->limit;
     enum mt_err err = mongodb_server_time_us(store, &following->now_us, error);
 
     if (err != MT_OK)
@@ -448,6 +463,8 @@ static enum mt_err follow_from(struct following *following, bool *reset, struct 
         mongodb_memory_free(following->memory);
         return err;
     }
+    if (following->limit < limit)
+        number_place(following->token);
     following->memory->place = *following->token;
     mongodb_seen_put(store->seen, following->memory);
     return err;
@@ -470,8 +487,8 @@ enum mt_err mongodb_changes(struct mt_store *base, struct mt_token *token, size_
     if (err != MT_OK)
         return err;
     if (token->generation == 0 && token->sequence == 0)
-        token->generation = (uint64_t)generation;
-    *reset = token->generation != (uint64_t)generation;
+        token->generation = (uint64_t)generation & STORE_BITS;
+    *reset = ((token->generation ^ (uint64_t)generation) & STORE_BITS) != 0;
     if (!*reset)
         err = follow_from(&following, reset, error);
     if (err == MT_OK && *reset) {

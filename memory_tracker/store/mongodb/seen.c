@@ -82,9 +82,19 @@ static struct mongodb_memory *remove_at(struct mongodb_seen *seen, size_t at)
     return memory;
 }
 
-bool mongodb_seen_knows(const struct mongodb_seen *seen, const struct mt_token *place)
+bool mongodb_seen_find(const struct mongodb_seen *seen, uint64_t generation_bits,
+                       struct mt_token *place)
 {
-    return find_place(seen, place) < PLACES;
+    for (size_t i = 0; i < PLACES && seen->memories[i] != NULL; i++) {
+        const struct mt_token *kept = &seen->memories[i]->place;
+
+        if (kept->sequence == place->sequence &&
+            ((kept->generation ^ place->generation) & generation_bits) == 0) {
+            *place = *kept;
+            return true;
+        }
+    }
+    return false;
 }
 
 struct mongodb_memory *mongodb_seen_take(struct mongodb_seen *seen, const struct mt_token *place,
@@ -109,44 +119,13 @@ static bool is_looked_at(const struct mongodb_memory *memory, int64_t arrival_us
            (arrival_us > memory->owed_from_us && arrival_us <= memory->owed_to_us);
 }
 
-/* Two came to one place on different ways: rather once more than never. */
-static void intersect(struct mongodb_memory *into, const struct mongodb_memory *other)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < into->count; i++) {
-        const struct mongodb_entry *entry = &into->entries[i];
-
-        if (!is_looked_at(other, entry->arrival_us) ||
-            mongodb_memory_has(other, entry->arrival_us, entry->timestamp, entry->host))
-            into->entries[kept++] = *entry;
-    }
-    into->count = into->sorted = kept;
-    if (other->floor_us < into->floor_us)
-        into->floor_us = other->floor_us;
-    if (other->rise_us < into->rise_us)
-        into->rise_us = other->rise_us;
-    if (other->owed_from_us < other->owed_to_us) {
-        bool is_owed = into->owed_from_us < into->owed_to_us;
-
-        if (!is_owed || other->owed_from_us < into->owed_from_us)
-            into->owed_from_us = other->owed_from_us;
-        if (!is_owed || other->owed_to_us > into->owed_to_us)
-            into->owed_to_us = other->owed_to_us;
-    }
-}
-
 void mongodb_seen_put(struct mongodb_seen *seen, struct mongodb_memory *memory)
 {
     size_t at = find_place(seen, &memory->place);
 
     mongodb_memory_settle(memory);
-    if (at < PLACES) {
-        struct mongodb_memory *other = remove_at(seen, at);
-
-        intersect(memory, other);
-        mongodb_memory_free(other);
-    }
+    if (at < PLACES)
+        mongodb_memory_free(remove_at(seen, at));
     mongodb_memory_free(seen->memories[PLACES - 1]);
     for (at = PLACES - 1; at > 0; at--)
         seen->memories[at] = seen->memories[at - 1];

@@ -34,8 +34,12 @@ struct mongodb_memory {
     size_t capacity;
 };
 
-/* mongodb_seen_knows: there is a memory of that place. */
-bool mongodb_seen_knows(const struct mongodb_seen *seen, const struct mt_token *place);
+/*
+ * mongodb_seen_find: the newest memory's place that is equal to *place in its sequence and in these
+ * bits of its generation. False, *place untouched, if there is none.
+ */
+bool mongodb_seen_find(const struct mongodb_seen *seen, uint64_t generation_bits,
+                       struct mt_token *place);
 
 /*
  * mongodb_seen_take: the memory of that place, the caller's from now on; one without entries and
@@ -44,9 +48,7 @@ bool mongodb_seen_knows(const struct mongodb_seen *seen, const struct mt_token *
 struct mongodb_memory *mongodb_seen_take(struct mongodb_seen *seen, const struct mt_token *place,
                                          bool *known);
 
-/*
- * mongodb_seen_put: memory, which is owned from now on, is that of its place. Where there is one
- * already, whoever is at that place was handed out what both remember. May forget another place.
+/* mongodb_seen_put: memory, which is owned from now on, is that of its place. May forget another.
  */
 void mongodb_seen_put(struct mongodb_seen *seen, struct mongodb_memory *memory);
 
