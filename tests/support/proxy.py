@@ -154,12 +154,16 @@ class Link(threading.Thread):
         self.server = None
         self.message = None
 
-    def ask_server(self):
-        """Passes the message on and returns the bytes of the answer."""
+    def tell_server(self):
+        """Passes the message on."""
         if self.server is None:
             self.server = socket.create_connection(("127.0.0.1", self.proxy.server_port), 60)
             self.proxy.remember(self.server)
         self.server.sendall(self.message.data)
+
+    def ask_server(self):
+        """Passes the message on and returns the bytes of the answer."""
+        self.tell_server()
         return read_message(self.server).data
 
     def run(self):
