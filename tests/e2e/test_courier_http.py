@@ -7,7 +7,6 @@ import pytest
 from support import Home, connect
 
 T = 1647033600  # 2022-03-11T21:20:00Z
-QUICK = ("--interval", "2", "--host", "h")
 TOKEN = "t0ken-of-the-host-h-0123456789"
 OTHER = "t0ken-of-another-host-012345678"
 
@@ -52,7 +51,7 @@ def remote(home, start_api):
 
 def sample(home, minute, *args, token=TOKEN):
     """What the sampler and the courier say at that minute; they have to end well."""
-    done = home.run("memory-sampler", *QUICK, *args, clock=home.clock(T + 60 * minute),
+    done = home.run("memory-sampler", "--host", "h", *args, clock=home.clock(T + 60 * minute),
                     env={"MEMORY_TRACKER_STORE_TOKEN": token})
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert TOKEN not in done.stderr and OTHER not in done.stderr
