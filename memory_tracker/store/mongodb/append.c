@@ -56,8 +56,9 @@ struct append {
     size_t *batch; /* numbers of the items whose documents are in the bulk, in order */
     size_t batch_count;
     size_t batch_bytes;
-    bool is_full;    /* the rest waits for the next batch */
-    bool is_waiting; /* some record does */
+    bool is_full;      /* the rest waits for the next batch */
+    bool is_waiting;   /* some record does */
+    bool is_surprised; /* not all that was planned is there now, or something else is */
 };
 
 static int left_ms(const struct append *append)
@@ -173,6 +174,8 @@ static enum mt_err look_along(struct append *append, const char *host, int64_t f
     append_key(&id, "$lt", host, from + RUN_S);
     bson_append_document_end(&filter, &id);
     err = mongodb_places_read(&append->places, append->store, &filter, left_ms(append), error);
+    if (err == MT_OK)
+        err = mongodb_places_note_run(&append->places, host, from, from + RUN_S, error);
     bson_destroy(&filter);
     return err;
 }
@@ -182,7 +185,6 @@ static enum mt_err decide(struct append *append, struct item *item, struct mt_er
 {
     const struct mt_record *record = item->record;
     const struct mongodb_place *place;
-    int64_t known_end = record->timestamp + 1;
     int64_t at = record->timestamp;
 
     item->state = PLANNED;
@@ -201,16 +203,15 @@ static enum mt_err decide(struct append *append, struct item *item, struct mt_er
             item->state = DONE;
             return MT_OK;
         }
-        if (++at == known_end) {
+        if (!mongodb_places_is_read(&append->places, record->host, ++at)) {
             enum mt_err err = look_along(append, record->host, at, error);
 
             if (err != MT_OK)
                 return err;
-            known_end = at + RUN_S;
         }
     }
     item->second = at;
-    return mongodb_places_plan(&append->places, record, at, error);
+    return MT_OK;
 }
 
 /* Puts what was decided into the batch, or leaves it for the next one, which then begins with it.
@@ -241,6 +242,7 @@ static enum mt_err put(struct append *append, struct item *item, struct mt_error
     } else if (!mongoc_bulk_operation_insert_with_opts(append->bulk, &document, NULL, &failure)) {
         err = mongodb_fail(store, "append", &failure, NULL, error);
     } else {
+        err = mongodb_places_plan(&append->places, item->record, item->second, error);
         store->last_arrival_us = arrival_us;
         append->batch_bytes += document.len;
         append->batch[append->batch_count++] = (size_t)(item - append->items);
@@ -288,12 +290,14 @@ static enum mt_err settle_error(struct append *append, struct item *item,
     struct mt_error reason = {0};
 
     if (failure->code == MONGOC_ERROR_DUPLICATE_KEY) {
-        /* another writer was first: what stands there now is looked at in the next round */
-        item->state = OPEN;
         if (item->is_repeat) {
             *item->outcome = (struct mt_outcome){MT_VERDICT_REPEAT, item->second, ""};
             item->state = DONE;
+            return MT_OK;
         }
+        /* another writer was first: what stands there now is looked at in the next round */
+        item->state = OPEN;
+        append->is_surprised = true;
         return MT_OK;
     }
     if (mongodb_fail(append->store, "append", failure, NULL, &reason) != MT_ERR_REJECTED) {
@@ -303,6 +307,7 @@ static enum mt_err settle_error(struct append *append, struct item *item,
     }
     mt_outcome_reject(reason.text, item->outcome);
     item->state = DONE;
+    append->is_surprised = true;
     return MT_OK;
 }
 
@@ -407,7 +412,8 @@ static enum mt_err run_round(struct append *append, struct mt_error *error)
     append->bulk = mongoc_collection_create_bulk_operation_with_opts(append->store->log, &options);
     bson_destroy(&options);
     err = plan(append, error);
-    if (err == MT_OK && append->batch_count > 0 && !is_time_old(append))
+    append->is_surprised = is_time_old(append);
+    if (err == MT_OK && append->batch_count > 0 && !append->is_surprised)
         err = execute(append, error);
     mongoc_bulk_operation_destroy(append->bulk);
     return err;
@@ -436,7 +442,8 @@ static bool may_write_first(const struct append *append)
 
 static enum mt_err append_slice(struct append *append, struct mt_error *error)
 {
-    bool knows = may_write_first(append);
+    bool has_looked = false;
+    bool must_look = !may_write_first(append);
     size_t done = count_done(append);
     int pause_ms = 1;
     enum mt_err err = MT_OK;
@@ -452,11 +459,13 @@ static enum mt_err append_slice(struct append *append, struct mt_error *error)
             break;
         }
         err = ask_time(append, error);
-        if (err == MT_OK && !knows)
+        if (err == MT_OK && must_look)
             err = look(append, error);
+        has_looked = has_looked || must_look;
         if (err == MT_OK)
             err = run_round(append, error);
-        knows = false;
+        must_look = append->is_surprised || !has_looked;
+        mongodb_places_confirm(&append->places);
         done = count_done(append);
         /* others are at the same seconds */
         if (err == MT_OK && done == before) {

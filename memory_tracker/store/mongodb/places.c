@@ -8,6 +8,7 @@ void mongodb_places_clear(struct mongodb_places *places)
     for (size_t i = 0; i < places->count; i++)
         free(places->place[i]);
     free(places->place);
+    free(places->runs);
     *places = (struct mongodb_places){0};
 }
 
@@ -79,6 +80,36 @@ enum mt_err mongodb_places_plan(struct mongodb_places *places, const struct mt_r
 
     planned.timestamp = second;
     return add(places, &planned, true, error);
+}
+
+void mongodb_places_confirm(struct mongodb_places *places)
+{
+    for (size_t i = 0; i < places->count; i++)
+        places->place[i]->is_planned = false;
+}
+
+bool mongodb_places_is_read(const struct mongodb_places *places, const char *host, int64_t second)
+{
+    for (size_t i = 0; i < places->run_count; i++) {
+        const struct mongodb_run *run = &places->runs[i];
+
+        if (second >= run->from && second < run->end && strcmp(run->host, host) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum mt_err mongodb_places_note_run(struct mongodb_places *places, const char *host, int64_t from,
+                                    int64_t end, struct mt_error *error)
+{
+    struct mongodb_run *grown =
+        realloc(places->runs, (places->run_count + 1) * sizeof *places->runs);
+
+    if (grown == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory");
+    places->runs = grown;
+    places->runs[places->run_count++] = (struct mongodb_run){host, from, end};
+    return MT_OK;
 }
 
 enum mt_err mongodb_places_read(struct mongodb_places *places, struct mongodb_store *store,
