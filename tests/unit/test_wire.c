@@ -272,8 +272,7 @@ static void what_is_not_understood_is_named(void **state)
 static void half_an_answer_changes_nothing(void **state)
 {
     static const char *const bodies[] = {
-        "{\"outcomes\":[{\"verdict\":\"new\",\"timestamp\":1,\"text\":\"\"},{\"verdict\":\"odd\"}]"
-        "}",
+        "{\"outcomes\":[{\"verdict\":\"new\",\"timestamp\":1},{\"verdict\":\"odd\"}]}",
         "{\"outcomes\":[{\"verdict\":\"new\",\"timestamp\":1},{\"verdict\":\"new\"}]}",
         "{\"outcomes\":[{\"verdict\":\"new\",\"timestamp\":1},null]}",
         "{\"outcomes\":{}}",
