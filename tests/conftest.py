@@ -23,17 +23,17 @@ def start_api(home):
     """start_api(store=None, clock=None, arguments=(), **settings) -> Api that accepts connections.
 
     settings are names of Memory Tracker's settings in lower case, such as threads=2. Without
-    listen= it takes a free port of 127.0.0.1. What still runs at the end of the test is stopped and
-    has to exit with its expected_exit (0; None: any).
+    listen= it takes a free port of 127.0.0.1. wrapper is a command that executes it. What still
+    runs at the end of the test is stopped and has to exit with its expected_exit (0; None: any).
     """
     started = []
 
-    def start(store=None, clock=None, arguments=(), ready=True, **settings):
+    def start(store=None, clock=None, arguments=(), ready=True, wrapper=(), **settings):
         settings = {"store": store or home.store, "listen": "127.0.0.1:0", **settings}
         environment = {f"MEMORY_TRACKER_{name.upper()}": value for name, value in settings.items()}
         directory = home.path / f"api{len(started)}"
         directory.mkdir()
-        api = Api(directory, arguments, environment, clock)
+        api = Api(directory, arguments, environment, clock, wrapper)
         started.append(api)
         if ready:
             api.wait_ready(len(str(settings["listen"]).split(",")))

@@ -293,6 +293,14 @@ static enum mt_err take_text(struct mt_tokens_file *file, struct mt_slice text,
     struct mt_tokens *tokens = NULL;
     enum mt_err result;
 
+    /* whoever writes the file anew empties it first: that is no moment to take every token back */
+    if (text.length == 0 && file->tokens != NULL && !file->settled)
+        return MT_OK;
+    if (text.length == 0)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "tokens %s: is empty; where no token is to be valid, leave a line "
+                            "that begins with #",
+                            file->path);
     (void)SHA256((const unsigned char *)text.data, text.length, digest);
     if (memcmp(digest, file->digest, sizeof digest) == 0)
         return MT_OK;

@@ -77,8 +77,8 @@ enum mt_err mt_tokens_file_open(struct mt_tokens_file *file, const char *path,
 void mt_tokens_file_close(struct mt_tokens_file *file);
 
 /*
- * mt_tokens_file_look: reads the file anew if it was changed; cheap if not. A file that is broken
- * or away leaves the tokens as they were: CONFIG once for each change, MT_OK from then on.
+ * mt_tokens_file_look: reads the file anew if it was changed; cheap if not. A file that is broken,
+ * empty or away leaves the tokens as they were: CONFIG once for each change, MT_OK from then on.
  */
 enum mt_err mt_tokens_file_look(struct mt_tokens_file *file, struct mt_error *error);
 

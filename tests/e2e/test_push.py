@@ -12,6 +12,7 @@ import pytest
 from support import http_exchange, run, wait_until
 from support.api import read_response
 from support.clients import Polite
+from support.frozen import unshare
 
 WEB1 = "web1-token-0123456789"
 ANY = "any-host-token-0123456789"
@@ -70,6 +71,13 @@ def post(api, body, token=ANY, kind=NDJSON, target="/memory-logs", headers=None,
 def verdicts(answer):
     assert answer.status == 200, answer.text
     return [outcome["verdict"] for outcome in answer.json()["outcomes"]]
+
+
+def wait_for(api, token, status):
+    """Until every event loop gives a push with this token that status: each has tokens of its own."""
+    body = lines([record()])
+    wait_until(lambda: all(post(api, body, token).status == status for _ in range(12)),
+               what=f"status {status}")
 
 
 def stored(home):
@@ -355,15 +363,15 @@ def test_a_line_that_is_taken_out_counts_no_more(home, tokens, api):
     body = lines([record()])
     assert verdicts(post(api, body, WEB1)) == ["new"]
     tokens.write_text(TOKENS.replace(f"web1   host:web1 {WEB1}", ""))
-    wait_until(lambda: post(api, body, WEB1).status == 401, what="the token to be revoked")
+    wait_for(api, WEB1, 401)
     assert verdicts(post(api, body, ANY)) == ["repeat"]
     # rotated: another file of that name
     other = home.path / "tokens.new"
     other.touch(mode=0o600)
     other.write_text("fresh append fresh-token-0123456789\n")
     other.rename(tokens)
-    wait_until(lambda: post(api, body, ANY).status == 401, what="the new file to count")
-    assert verdicts(post(api, body, "fresh-token-0123456789")) == ["repeat"]
+    wait_for(api, ANY, 401)
+    wait_for(api, "fresh-token-0123456789", 200)
 
 
 def test_a_broken_file_keeps_the_tokens(tokens, api):
@@ -380,8 +388,8 @@ def test_a_broken_file_keeps_the_tokens(tokens, api):
     assert verdicts(post(api, body, WEB1)) == ["repeat"]
     tokens.touch(mode=0o600)
     tokens.write_text(f"late admin {'late-token-0123456789'}\n")
-    wait_until(lambda: post(api, body, "late-token-0123456789").status == 200, what="the new file")
-    assert post(api, body, WEB1).status == 401
+    wait_for(api, "late-token-0123456789", 200)
+    wait_for(api, WEB1, 401)
     errors = [line for line in api.log().splitlines() if " error " in line]
     assert len(errors) == 3, errors
 
@@ -432,6 +440,25 @@ def test_a_store_that_cannot_be_written(home, tokens, start_api):
     assert answer.json()["error"] in ("MISSING", "UNAVAILABLE", "PERMISSION", "READ_ONLY")
     # and GET says no more than before
     assert_refused(api.get("/memory-logs"), 503, "Service unavailable.")
+
+
+def test_a_store_on_a_read_only_mount(home, tokens, start_api):
+    if unshare() is None:
+        pytest.skip("no private mount namespace to be had (needs root or user namespaces)")
+    mounted = home.path / "mounted"
+    mounted.mkdir()
+    home.import_csv("timestamp,total,free\n60,2,1\n")
+    home.db.rename(mounted / "memory.db")
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    api = start_api(store=f"sqlite:{mounted}/memory.db", tokens=tokens,
+                    wrapper=[*unshare(), "sh", "-c", script, mounted])
+    answer = post(api, lines([record()]))
+    assert answer.status == 503
+    assert answer.headers["retry-after"] == "5"
+    assert answer.json() == {
+        "detail": f"store {mounted}/memory.db: cannot be written: Read-only file system",
+        "error": "READ_ONLY"}
+    assert len(api.get("/memory-logs").json()) == 1
 
 
 def test_pushes_from_all_sides_store_each_record_once(home, api):

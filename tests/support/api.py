@@ -61,7 +61,7 @@ def http_exchange(connection, target, method="GET", headers=None, version="HTTP/
 class Api:
     """Started by the fixture start_api, which also stops it."""
 
-    def __init__(self, directory, arguments, environment, clock=None):
+    def __init__(self, directory, arguments, environment, clock=None, wrapper=()):
         self.out_path = directory / "api.out"
         self.log_path = directory / "api.log"
         self.addresses = []
@@ -71,7 +71,7 @@ class Api:
             environment.update(clock.environment)
         with self.out_path.open("wb") as out, self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [str(program_path("memory-api", clock)), *map(str, arguments)],
+                [*map(str, wrapper), str(program_path("memory-api", clock)), *map(str, arguments)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

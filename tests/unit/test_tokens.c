@@ -7,8 +7,27 @@
 #include <unistd.h>
 
 #include "api/tokens.h"
+#include "base/clock.h"
 
 #define SECRET "0123456789abcdef"
+
+/* Stands in for clock.c: a file ages while the test goes on. */
+static int64_t later_s;
+
+int64_t mt_clock_wall_s(void)
+{
+    return (int64_t)time(NULL) + later_s;
+}
+
+int64_t mt_clock_wall_ms(void)
+{
+    return mt_clock_wall_s() * 1000;
+}
+
+int64_t mt_clock_monotonic_ms(void)
+{
+    return mt_clock_wall_ms();
+}
 
 static enum mt_err parse(const char *text, struct mt_tokens **tokens, struct mt_error *error)
 {
@@ -191,7 +210,11 @@ static void a_changed_file_counts(void **state)
     assert_int_equal(mt_tokens_file_look(&place->file, &error), MT_OK);
     assert_false(is_valid(place, "Bearer aaaaaaaaaaaaaaaa"));
     assert_true(is_valid(place, "Bearer bbbbbbbbbbbbbbbb"));
+    /* between two steps of who writes it */
     write_file(place, "");
+    assert_int_equal(mt_tokens_file_look(&place->file, &error), MT_OK);
+    assert_true(is_valid(place, "Bearer bbbbbbbbbbbbbbbb"));
+    write_file(place, "#");
     assert_int_equal(mt_tokens_file_look(&place->file, &error), MT_OK);
     assert_false(is_valid(place, "Bearer bbbbbbbbbbbbbbbb"));
 }
@@ -239,6 +262,25 @@ static void a_file_that_was_right_counts_again_once_its_mode_is(void **state)
     assert_true(is_valid(place, "Bearer aaaaaaaaaaaaaaaa"));
 }
 
+static void an_empty_file_is_broken_if_it_stays_so(void **state)
+{
+    struct place *place = *state;
+    struct mt_error error = {0};
+
+    write_file(place, "");
+    assert_int_equal(mt_tokens_file_open(&place->file, place->path, &error), MT_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "is empty"));
+    write_file(place, "a append aaaaaaaaaaaaaaaa\n");
+    assert_int_equal(mt_tokens_file_look(&place->file, &error), MT_OK);
+    write_file(place, "");
+    /* as if a while ago */
+    later_s = 60;
+    assert_int_equal(mt_tokens_file_look(&place->file, &error), MT_ERR_CONFIG);
+    assert_int_equal(mt_tokens_file_look(&place->file, &error), MT_OK);
+    later_s = 0;
+    assert_true(is_valid(place, "Bearer aaaaaaaaaaaaaaaa"));
+}
+
 static void a_huge_file_is_no_file_of_tokens(void **state)
 {
     struct place *place = *state;
@@ -261,6 +303,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_was_right_counts_again_once_its_mode_is, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(an_empty_file_is_broken_if_it_stays_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_huge_file_is_no_file_of_tokens, set_up, tear_down),
     };
 
