@@ -1,0 +1,240 @@
+"""
+Ten samplers of ten hosts through an hour of minutes, with the server of their store up and down at
+random: every record that was sampled is stored once, at its second, none is missing and none doubled.
+
+Wall time is a file, so that a minute takes as long as its twenty processes. The samplers are the
+programs themselves; what they stored is looked at with a client that knows nothing of them.
+"""
+
+import collections
+import concurrent.futures
+import os
+import random
+import threading
+import time
+
+import pytest
+from support import Clock, Home, Proxy, connect, sanitizer, wait_until
+from support.proxy import black_hole, cut, cut_after_write, fail_with, garbage, slow
+
+T = 1647033600
+HOSTS = [f"host-{number}" for number in range(10)]
+MINUTES = int(os.environ.get("MT_HOUR_MINUTES", "6" if sanitizer() else "60"))
+SEED = int(os.environ.get("MT_HOUR_SEED", "20260604"))
+AT_ONCE = 4
+# seconds for a courier whose server swallows everything: three quarters of it
+INTERVAL = 2
+
+
+class Fleet:
+    """The hosts: an outbox and a clock each, and what was sampled."""
+
+    def __init__(self, path, store):
+        self.homes = {}
+        self.clocks = {}
+        for host in HOSTS:
+            (path / host).mkdir()
+            self.homes[host] = Home(path / host)
+            self.homes[host].store = store
+            self.clocks[host] = Clock(path / host / "clock", T)
+        self.sampled = set()
+        self.failures = []
+        self.warnings = 0
+        self.last_log = {}
+        self.pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
+
+    def sample(self, host, second, settings):
+        self.clocks[host].set(second)
+        done = self.homes[host].run("memory-sampler", "--host", host, clock=self.clocks[host],
+                                    env=settings, timeout=60)
+        return host, done.returncode, done.stderr
+
+    def minute(self, number, **settings):
+        """Every host samples once."""
+        second = T + 60 * number
+        settings = {f"MEMORY_TRACKER_{name.upper()}": value for name, value in settings.items()}
+        runs = [self.pool.submit(self.sample, host, second, settings) for host in HOSTS]
+        for run in concurrent.futures.as_completed(runs):
+            host, code, log = run.result()
+            self.sampled.add((host, second))
+            self.warnings += "waiting since" in log
+            self.last_log[host] = log
+            if code != 0:
+                self.failures.append((host, number, code, log))
+
+    def left(self, what):
+        """What the outboxes hold, told by SQLite."""
+        left = 0
+        for home in self.homes.values():
+            with connect(home.spool) as database:
+                left += database.execute(f"SELECT {what}").fetchone()[0]
+        return left
+
+    def finish(self, number):
+        """Minutes until nothing waits: one, where the machine is not too busy for it."""
+        for minute in range(number, number + 5):
+            self.minute(minute, interval=20)
+            if self.left("count(*) FROM waiting") == 0:
+                break
+        self.pool.shutdown()
+
+
+class MongodbFaults:
+    """A server behind a proxy, and what may happen to both. Each fault lasts whole minutes."""
+
+    def __init__(self, ferret, proxy, chance):
+        self.ferret = ferret
+        self.proxy = proxy
+        self.chance = chance
+        self.later = []
+        self.lock = threading.Lock()
+
+    def soon(self, act):
+        """In the middle of what the samplers of this minute do, wherever that is."""
+        def alone():
+            with self.lock:
+                act()
+
+        timer = threading.Timer(self.chance.uniform(0, 0.5), alone)
+        timer.start()
+        self.later.append(timer)
+
+    def none(self):
+        return 1
+
+    def kill(self):
+        if self.ferret.process is not None:
+            self.ferret.kill()
+
+    def killed(self):
+        self.soon(self.kill)
+        return self.chance.randint(1, 4)
+
+    def refused(self):
+        self.soon(self.proxy.refuse)
+        return self.chance.randint(1, 4)
+
+    def black_hole(self):
+        self.proxy.on(self.chance.choice(["*", "insert"]), act=black_hole)
+        return 1
+
+    def cut_after_write(self):
+        self.proxy.on("insert", act=cut_after_write, after=self.chance.randint(0, 5),
+                      times=self.chance.randint(1, 12))
+        return self.chance.randint(1, 2)
+
+    def cut(self):
+        self.proxy.on("*", act=cut, after=self.chance.randint(0, 20), times=self.chance.randint(1, 9))
+        return 1
+
+    def slow(self):
+        self.proxy.on("*", act=slow(self.chance.uniform(0.01, 0.1)))
+        return 1
+
+    def garbage(self):
+        self.proxy.on("*", act=garbage, after=self.chance.randint(0, 9), times=3)
+        return 1
+
+    def not_primary(self):
+        self.proxy.on("insert", act=fail_with(10107, "NotWritablePrimary"))
+        return 1
+
+    def restore(self):
+        if self.ferret.process is None:
+            self.ferret.start()
+        if self.proxy.listener is None:
+            self.proxy.listen()
+
+    def end(self):
+        """Up and well; some of it again only while the next minute's samplers run."""
+        for timer in self.later:
+            timer.join()
+        self.later.clear()
+
+        self.proxy.clear()
+        if self.chance.random() < 0.5:
+            self.soon(self.restore)
+        else:
+            self.restore()
+
+    def finish(self):
+        for timer in self.later:
+            timer.join()
+        self.proxy.clear()
+        self.restore()
+
+    KINDS = {none: 4, killed: 3, refused: 2, black_hole: 1, cut_after_write: 3, cut: 2, slow: 1,
+             garbage: 1, not_primary: 1}
+
+
+def go_through(fleet, faults, chance, look):
+    """MINUTES of minutes. Returns how many of them each fault had."""
+    kinds, weights = zip(*faults.KINDS.items())
+    count = collections.Counter()
+    number = 0
+    while number < MINUTES:
+        kind = chance.choices(kinds, weights)[0]
+        for _ in range(min(kind(faults), MINUTES - number)):
+            fleet.minute(number, interval=INTERVAL)
+            count[kind.__name__] += 1
+            number += 1
+            look()
+        faults.end()
+    faults.finish()
+    return count
+
+
+def look_at(api, fleet):
+    """Whatever the API says meanwhile, it is true: nothing twice, in order, or that it cannot tell."""
+    response = api.get("/memory-logs?limit=99999")
+    if response.status == 200:
+        seconds = [entry["timestamp"] for entry in response.json()]
+        assert seconds == sorted(seconds)
+        assert len(seconds) <= len(fleet.sampled)
+        assert all(times <= len(HOSTS) for times in collections.Counter(seconds).values())
+    else:
+        assert response.status == 503 and int(response.headers["retry-after"]) > 0
+
+
+def assert_all_there(fleet, stored, api):
+    """stored: a (host, second, uptime) for each record that is there, in any order."""
+    keys = collections.Counter((host, second) for host, second, _ in stored)
+    lost = fleet.sampled - keys.keys()
+    doubled = sum(keys.values()) - len(fleet.sampled - lost)
+    print(f"sampled {len(fleet.sampled)}, delivered {len(stored)}, doubled {doubled}, "
+          f"lost {len(lost)}; {fleet.warnings} runs left records waiting")
+    assert not fleet.failures, fleet.failures[0]
+    assert not lost and not doubled, [fleet.last_log[host] for host, _ in sorted(lost)[:1]]
+    # at each host's second stands what was sampled then: the machine grew older meanwhile
+    for host in HOSTS:
+        ages = [uptime for name, _, uptime in sorted(stored) if name == host]
+        assert ages == sorted(ages)
+    assert fleet.left("count(*) FROM waiting") == 0
+    assert fleet.left("count(*) FROM rejected") == 0
+    assert fleet.left("sum(dropped) FROM counter") == 0
+    wait_until(lambda: api.get("/readyz").status == 200, 30, "200 of /readyz")
+    shown = [entry["timestamp"] for entry in api.get("/memory-logs?limit=99999").json()]
+    assert shown == sorted(second for _, second in fleet.sampled)
+
+
+@pytest.fixture
+def chance():
+    print(f"MT_HOUR_SEED={SEED} MT_HOUR_MINUTES={MINUTES}")
+    return random.Random(SEED)
+
+
+def test_ten_hosts_through_an_hour_of_mongodb(tmp_path, start_ferret, start_api, chance):
+    ferret = start_ferret()
+    with Proxy(ferret.port) as proxy:
+        store = ferret.uri("history").replace(f":{ferret.port}/", f":{proxy.port}/")
+        fleet = Fleet(tmp_path, store)
+        api = start_api(store=store)
+        begin = time.monotonic()
+        count = go_through(fleet, MongodbFaults(ferret, proxy, chance), chance,
+                           lambda: look_at(api, fleet))
+        print(f"{time.monotonic() - begin:.0f} s; minutes by what happened: {dict(count)}")
+        fleet.finish(MINUTES)
+        stored = [(document["_id"]["h"], document["_id"]["t"], document["uptime_s"])
+                  for document in ferret.documents("history")]
+        assert_all_there(fleet, stored, api)
+        assert fleet.homes[HOSTS[0]].run("memory-tracker", "verify").returncode == 0
