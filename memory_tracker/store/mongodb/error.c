@@ -152,6 +152,8 @@ enum mt_err mongodb_fail(const struct mongodb_store *store, const char *what,
     /* of a failed search for servers what each of them said */
     if (failure->domain == MONGOC_ERROR_SERVER_SELECTION && strchr(reason, '[') != NULL)
         reason = strchr(reason, '[');
+    if (store->refusal[0] != '\0' && strstr(reason, "connection refused calling ") != NULL)
+        reason = store->refusal;
     if (holds_secret(store, failure->message))
         (void)snprintf(said, sizeof said, "code %u", failure->code);
     else

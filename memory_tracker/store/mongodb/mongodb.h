@@ -36,8 +36,9 @@ struct mongodb_store {
     mongoc_collection_t *state;
     char *name; /* mt_store_destination: for messages, no secrets in it */
     bool read_only;
-    bool was_connected;        /* to some server, at some time */
-    int timeout_ms;            /* longest a call waits, or of long ones each of its commands */
+    bool was_connected; /* to some server, at some time */
+    char refusal[512];  /* why no connection could be made; "": one could. Then it is a dead end. */
+    int timeout_ms;     /* longest a call waits, or of long ones each of its commands */
     int64_t deadline_ms;       /* no command waits beyond it; 0: none */
     int32_t max_data_bytes;    /* largest document or batch */
     int64_t last_arrival_us;   /* of this handle's last record */

@@ -314,11 +314,14 @@ mongoc_stream_t *mongodb_connect(const mongoc_uri_t *uri, const mongoc_host_list
     struct mongodb_store *store = context;
     mongoc_stream_t *stream = connect_host(uri, host, store, failure);
 
-    if (stream != NULL)
+    store->refusal[0] = '\0';
+    if (stream != NULL) {
         store->was_connected = true;
-    else if (store->was_connected)
+    } else if (store->was_connected) {
         /* where the driver looks again for a server that it knew, a NULL makes it wait for its own
          * lock without end (CDRIVER-4666, in all releases before 1.24.3) */
         stream = dead_end(store);
+        (void)snprintf(store->refusal, sizeof store->refusal, "%s", failure->message);
+    }
     return stream;
 }
