@@ -25,6 +25,14 @@ static pid_t server;
 static int server_stdin; /* it ends when this is closed, also if this process crashes */
 static int places;
 
+static void use_library(void)
+{
+    /* its counters in /dev/shm stay there when a child ends by _exit */
+    (void)setenv("MONGOC_DISABLE_SHM", "1", 1);
+    mongoc_init();
+    mt_store_use_modules();
+}
+
 static int cannot_run(const char *reason)
 {
     const char *ci = getenv("CI");
@@ -108,8 +116,7 @@ int mongodb_use_ferretdb(void)
         mongodb_finish();
         return 1;
     }
-    mongoc_init();
-    mt_store_use_modules();
+    use_library();
     return 0;
 }
 
@@ -123,8 +130,7 @@ int mongodb_use_mongod(void)
         return MONGODB_SKIPPED;
     }
     base_uri = strdup(uri);
-    mongoc_init();
-    mt_store_use_modules();
+    use_library();
     return 0;
 }
 

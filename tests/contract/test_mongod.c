@@ -1,6 +1,7 @@
 /* The MongoDB store is held to the contract, on the mongod that MEMORY_TRACKER_TEST_MONGODB names.
  */
 #include "contract.h"
+#include "mongod_explain.h"
 #include "mongodb_fixture.h"
 
 int main(void)
@@ -10,7 +11,7 @@ int main(void)
     int result = mongodb_use_mongod();
 
     if (result == 0) {
-        result = contract_run(&kind);
+        result = mongod_explain_run(&kind) + contract_run(&kind);
         mongodb_finish();
     }
     return result;
