@@ -50,7 +50,6 @@ static char *find_ferretdb(void)
 
     if (given != NULL)
         return strdup(given);
-    // NOLINTNEXTLINE(cert-env33-c): a fixed command
     printed = popen("'" MT_TESTS_DIR "/testbed/build-ferretdb' --print 2>/dev/null", "re");
     if (printed == NULL)
         return NULL;
