@@ -210,7 +210,7 @@ static size_t next_size(size_t size, int64_t took_ms, const struct mt_spool_deli
 {
     if (delivery->slow_ms == 0 || took_ms < delivery->slow_ms)
         return 2 * size < MT_SPOOL_BATCH ? 2 * size : MT_SPOOL_BATCH;
-    return size > 2 * FIRST_BATCH ? size / 2 : size < FIRST_BATCH ? size : FIRST_BATCH;
+    return size / 2 > FIRST_BATCH ? size / 2 : size < FIRST_BATCH ? size : FIRST_BATCH;
 }
 
 static enum mt_err deliver_batches(struct mt_spool *spool, struct mt_spool_delivery *delivery,
