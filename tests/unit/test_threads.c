@@ -428,6 +428,9 @@ static void test_nobody_waits_for_a_store_that_is_known_to_be_away(void **state)
     assert_int_equal(mt_gauge_get(&errand.store_number), 1);
     assert_int_equal(mt_gauge_get(&stand_in.told), 1);
     assert_int_equal(mt_gauge_get(&stand_in.told_of_failures), 0);
+    /* that it takes no records does not make it away */
+    assert_int_equal(write_one(pool, &errand, MT_ERR_READ_ONLY), 503);
+    assert_int_equal(mt_gauge_get(&stand_in.told), 1);
     mt_pool_stop(pool);
 }
 
