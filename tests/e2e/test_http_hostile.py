@@ -203,6 +203,19 @@ def test_a_store_that_takes_no_pushes_says_so(tmp_path):
     assert "no TOKENS are configured" in done.stderr
 
 
+def test_an_answer_that_is_lost_is_no_success(tmp_path):
+    stored = set()
+
+    def respond(request, connection):
+        stored.update(record["timestamp"] for record in request.records())
+        return None if request.records() else take(request, connection)
+
+    with HttpServer(respond) as server:
+        done = push(server, tmp_path, 3)
+    assert done.returncode == 3
+    assert stored == {0, 60, 120}
+
+
 def test_a_body_that_is_too_large_is_halved(tmp_path):
     taken = []
 

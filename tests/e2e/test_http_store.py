@@ -130,6 +130,17 @@ def test_a_revoked_token_is_refused_without_a_restart(api, tokens):
                "the token to be refused")
 
 
+def test_the_token_may_stand_in_a_file_of_its_own(home, api):
+    home.import_csv(rows(2))
+    secret = home.path / "token"
+    secret.touch(0o600)
+    secret.write_text(READER + "\n")
+    done = run("memory-tracker", "hosts", env={
+        "MEMORY_TRACKER_STORE": api.url, "MEMORY_TRACKER_STORE_TOKEN_FILE": secret})
+    assert done.returncode == 0, done.stderr
+    assert "web1" in done.stdout
+
+
 def test_an_api_without_tokens_is_no_store(home, start_api):
     home.import_csv(rows(2))
     api = start_api()
