@@ -1,8 +1,11 @@
 """Reading a store of MongoDB through what servers do to long answers."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
+from support import clean_environment, program_path
 from support.proxy import Proxy, fail_with
 
 HOSTS = ["a", "b", "c"]
@@ -58,3 +61,14 @@ def test_other_errors_in_the_middle_end_it(history, proxy):
     assert done.returncode == 3
     assert "store unavailable" in done.stderr
     assert keys(done.stdout) == history.keys[:len(done.stdout.splitlines())]
+
+
+def test_the_driver_does_not_warn_of_the_shared_memory_of_a_process_that_was_killed(history):
+    script = 'touch "/dev/shm/mongoc-$$" && echo $$ && exec "$0" hosts'
+    done = subprocess.run(
+        ["sh", "-c", script, program_path("memory-tracker")],
+        env=clean_environment(history.environment), capture_output=True, text=True, timeout=60,
+        check=False,
+    )
+    Path(f"/dev/shm/mongoc-{done.stdout.split()[0]}").unlink()
+    assert (done.returncode, done.stderr) == (0, "")
