@@ -10,11 +10,13 @@ import collections
 import concurrent.futures
 import os
 import random
+import signal
 import threading
 import time
 
 import pytest
-from support import Clock, Home, Proxy, connect, sanitizer, wait_until
+from support import (Clock, Home, Proxy, assert_sound, connect, sanitizer, stored,
+                     wait_until)
 from support.proxy import black_hole, cut, cut_after_write, fail_with, garbage, slow
 
 T = 1647033600
@@ -29,7 +31,8 @@ INTERVAL = 2
 class Fleet:
     """The hosts: an outbox and a clock each, and what was sampled."""
 
-    def __init__(self, path, store):
+    def __init__(self, path, store, **environment):
+        self.environment = environment
         self.homes = {}
         self.clocks = {}
         for host in HOSTS:
@@ -46,7 +49,7 @@ class Fleet:
     def sample(self, host, second, settings):
         self.clocks[host].set(second)
         done = self.homes[host].run("memory-sampler", "--host", host, clock=self.clocks[host],
-                                    env=settings, timeout=60)
+                                    env={**settings, **self.environment}, timeout=60)
         return host, done.returncode, done.stderr
 
     def minute(self, number, **settings):
@@ -79,12 +82,10 @@ class Fleet:
         self.pool.shutdown()
 
 
-class MongodbFaults:
-    """A server behind a proxy, and what may happen to both. Each fault lasts whole minutes."""
+class Faults:
+    """What may happen to a server. Each fault lasts whole minutes, and says how many."""
 
-    def __init__(self, ferret, proxy, chance):
-        self.ferret = ferret
-        self.proxy = proxy
+    def __init__(self, chance):
         self.chance = chance
         self.later = []
         self.lock = threading.Lock()
@@ -99,8 +100,39 @@ class MongodbFaults:
         timer.start()
         self.later.append(timer)
 
+    def settle(self):
+        for timer in self.later:
+            timer.join()
+        self.later.clear()
+
     def none(self):
         return 1
+
+    def clear(self):
+        """No message meets with a fault any more."""
+
+    def end(self):
+        """Up and well; some of it again only while the next minute's samplers run."""
+        self.settle()
+        self.clear()
+        if self.chance.random() < 0.5:
+            self.soon(self.restore)
+        else:
+            self.restore()
+
+    def finish(self):
+        self.settle()
+        self.clear()
+        self.restore()
+
+
+class MongodbFaults(Faults):
+    """A server behind a proxy."""
+
+    def __init__(self, ferret, proxy, chance):
+        super().__init__(chance)
+        self.ferret = ferret
+        self.proxy = proxy
 
     def kill(self):
         if self.ferret.process is not None:
@@ -139,42 +171,27 @@ class MongodbFaults:
         self.proxy.on("insert", act=fail_with(10107, "NotWritablePrimary"))
         return 1
 
+    def clear(self):
+        self.proxy.clear()
+
     def restore(self):
         if self.ferret.process is None:
             self.ferret.start()
         if self.proxy.listener is None:
             self.proxy.listen()
 
-    def end(self):
-        """Up and well; some of it again only while the next minute's samplers run."""
-        for timer in self.later:
-            timer.join()
-        self.later.clear()
-
-        self.proxy.clear()
-        if self.chance.random() < 0.5:
-            self.soon(self.restore)
-        else:
-            self.restore()
-
-    def finish(self):
-        for timer in self.later:
-            timer.join()
-        self.proxy.clear()
-        self.restore()
-
-    KINDS = {none: 4, killed: 3, refused: 2, black_hole: 1, cut_after_write: 3, cut: 2, slow: 1,
+    KINDS = {Faults.none: 4, killed: 3, refused: 2, black_hole: 1, cut_after_write: 3, cut: 2, slow: 1,
              garbage: 1, not_primary: 1}
 
 
-def go_through(fleet, faults, chance, look):
-    """MINUTES of minutes. Returns how many of them each fault had."""
+def go_through(fleet, faults, chance, minutes, look):
+    """Returns how many minutes each fault had."""
     kinds, weights = zip(*faults.KINDS.items())
     count = collections.Counter()
     number = 0
-    while number < MINUTES:
+    while number < minutes:
         kind = chance.choices(kinds, weights)[0]
-        for _ in range(min(kind(faults), MINUTES - number)):
+        for _ in range(min(kind(faults), minutes - number)):
             fleet.minute(number, interval=INTERVAL)
             count[kind.__name__] += 1
             number += 1
@@ -196,18 +213,18 @@ def look_at(api, fleet):
         assert response.status == 503 and int(response.headers["retry-after"]) > 0
 
 
-def assert_all_there(fleet, stored, api):
-    """stored: a (host, second, uptime) for each record that is there, in any order."""
-    keys = collections.Counter((host, second) for host, second, _ in stored)
+def assert_all_there(fleet, there, api):
+    """there: a (host, second, uptime) for each record that is there, in any order."""
+    keys = collections.Counter((host, second) for host, second, _ in there)
     lost = fleet.sampled - keys.keys()
     doubled = sum(keys.values()) - len(fleet.sampled - lost)
-    print(f"sampled {len(fleet.sampled)}, delivered {len(stored)}, doubled {doubled}, "
+    print(f"sampled {len(fleet.sampled)}, delivered {len(there)}, doubled {doubled}, "
           f"lost {len(lost)}; {fleet.warnings} runs left records waiting")
     assert not fleet.failures, fleet.failures[0]
     assert not lost and not doubled, [fleet.last_log[host] for host, _ in sorted(lost)[:1]]
     # at each host's second stands what was sampled then: the machine grew older meanwhile
     for host in HOSTS:
-        ages = [uptime for name, _, uptime in sorted(stored) if name == host]
+        ages = [uptime for name, _, uptime in sorted(there) if name == host]
         assert ages == sorted(ages)
     assert fleet.left("count(*) FROM waiting") == 0
     assert fleet.left("count(*) FROM rejected") == 0
@@ -230,11 +247,64 @@ def test_ten_hosts_through_an_hour_of_mongodb(tmp_path, start_ferret, start_api,
         fleet = Fleet(tmp_path, store)
         api = start_api(store=store)
         begin = time.monotonic()
-        count = go_through(fleet, MongodbFaults(ferret, proxy, chance), chance,
+        count = go_through(fleet, MongodbFaults(ferret, proxy, chance), chance, MINUTES,
                            lambda: look_at(api, fleet))
         print(f"{time.monotonic() - begin:.0f} s; minutes by what happened: {dict(count)}")
         fleet.finish(MINUTES)
-        stored = [(document["_id"]["h"], document["_id"]["t"], document["uptime_s"])
-                  for document in ferret.documents("history")]
-        assert_all_there(fleet, stored, api)
+        there = [(document["_id"]["h"], document["_id"]["t"], document["uptime_s"])
+                 for document in ferret.documents("history")]
+        assert_all_there(fleet, there, api)
         assert fleet.homes[HOSTS[0]].run("memory-tracker", "verify").returncode == 0
+
+
+class HttpFaults(Faults):
+    """Another memory-api, which is killed and started again, or stands still."""
+
+    def __init__(self, start, chance):
+        super().__init__(chance)
+        self.start = start
+        self.api = start()
+
+    def kill(self):
+        if self.api is not None:
+            self.api.kill()
+            self.api = None
+
+    def killed(self):
+        self.soon(self.kill)
+        return self.chance.randint(1, 3)
+
+    def black_hole(self):
+        self.api.process.send_signal(signal.SIGSTOP)
+        return 1
+
+    def restore(self):
+        if self.api is None:
+            self.api = self.start()
+        self.api.process.send_signal(signal.SIGCONT)
+
+    KINDS = {Faults.none: 2, killed: 3, black_hole: 1}
+
+
+def test_ten_hosts_through_an_outage_of_another_api(tmp_path, home, start_api, chance):
+    token = "a-token-of-the-test-it-is"
+    tokens = tmp_path / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text(f"all admin {token}\n")
+    listen = ["127.0.0.1:0"]
+
+    def start():
+        api = start_api(home.store, listen=listen[0], tokens=tokens)
+        listen[0] = f"127.0.0.1:{api.port}"
+        return api
+
+    faults = HttpFaults(start, chance)
+    fleet = Fleet(tmp_path, f"http://{listen[0]}", MEMORY_TRACKER_STORE_TOKEN=token)
+    api = start_api(f"http://{listen[0]}", store_token=token)
+    count = go_through(fleet, faults, chance, -(-MINUTES // 3), lambda: look_at(api, fleet))
+    print(f"minutes by what happened: {dict(count)}")
+    fleet.finish(MINUTES)
+    there = [(record["host"], record["timestamp"], record["uptime_s"])
+             for record in stored(home.db)]
+    assert_all_there(fleet, there, api)
+    assert_sound(home.db)
