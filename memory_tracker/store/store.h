@@ -105,7 +105,8 @@ typedef enum mt_err mt_emit(void *context, const struct mt_record *record, struc
 /*
  * mt_store_scan: hands out what matches, as it stood at one instant after the call began (a record
  * pruned meanwhile may be missing; of a remote store, one that was on its way when the call began
- * may or may not be there). Cost grows with what is handed out, not with history or skip.
+ * may or may not be there, nor is it certain what arrives while an http store hands out more than
+ * one page, 20,000 records). Cost grows with what is handed out, not with history or skip.
  * Holds no lock for longer than 50 ms, none while emit runs longer than that, and so never holds
  * off an append.
  */
