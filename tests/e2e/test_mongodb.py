@@ -126,6 +126,28 @@ def test_the_collection_can_have_another_name(mongodb_home, ferret):
     assert len(mongodb_home.records()) == 4
 
 
+@pytest.mark.parametrize("options", ["/test?retryWrites=false&readPreference=primaryPreferred",
+                                     "?retryWrites=false"])
+def test_the_settings_of_a_document_database(home, ferret, options):
+    """DOCDB_ settings, as other programs name them, make the URI where there is no STORE."""
+    database = ferret.new_database()
+    source = home.path / "in.csv"
+    source.write_text(history(minutes=2))
+    settings = {
+        "DOCDB_HOST": "127.0.0.1",
+        "DOCDB_PORT": ferret.port,
+        "DOCDB_DATABASE_NAME": database,
+        "DOCDB_COLLECTION": "minutes",
+        "DOCDB_OPTIONS": options,
+        "DOCDB_MAX_DATA": "20000",
+    }
+    done = run("memory-tracker", "import", source, env=settings)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert len(ferret.documents(database, "minutes")) == 4
+    done = run("memory-tracker", "export", "--json", env=settings)
+    assert len(done.stdout.splitlines()) == 4
+
+
 def test_a_reader_makes_nothing(mongodb_home, ferret):
     text = only_error(mongodb_home.run("memory-tracker", "hosts"), 3)
     assert mongodb_home.store in text
