@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from support import Proxy, mongodb_uri, wait_until
+from support import Proxy, mongodb_uri, sanitizer, wait_until
 from support import proxy as faults
 
 T = 1647033600  # 2022-03-11T21:20:00Z
@@ -19,6 +19,9 @@ ROUNDS = max(2, int(os.environ.get("MT_KILL_POINTS", "200")) // 40)
 SEED = int(os.environ.get("MT_KILL_SEED", "20260311"))
 # so that what a server swallows is given up soon
 QUICK = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 1000, "socketTimeoutMS": 2000}
+if sanitizer():
+    # libmongoc 1.23 forgets the first answer where its second try finds no server, which is a leak
+    QUICK["retryReads"] = "false"
 EVERYTHING = "*"
 
 
