@@ -351,7 +351,9 @@ static bool take_news(struct mt_window *window, const struct mt_batch *batch)
 enum mt_err mt_window_merge(struct mt_window *window, struct mt_batch *batch, int64_t now_s,
                             struct mt_error *error)
 {
-    bool done = batch->count == 0 || (choose_news(window, batch) && take_news(window, batch));
+    /* without names nothing was ever added */
+    bool done =
+        batch->names.data == NULL || (choose_news(window, batch) && take_news(window, batch));
 
     if (done)
         trim(window, now_s);
