@@ -42,8 +42,6 @@ def clean_environment(extra=None):
         for name, value in os.environ.items()
         if not name.startswith(("MEMORY_TRACKER_", "DOCDB_")) and name != "MT_TEST_CLOCK_FILE"
     }
-    # counters of MongoDB's driver in /dev/shm, which a killed program leaves behind
-    environment["MONGOC_DISABLE_SHM"] = "1"
     environment["TZ"] = "UTC"
     environment["LC_ALL"] = "C.UTF-8"
     environment.update({name: str(value) for name, value in (extra or {}).items()})
