@@ -275,7 +275,9 @@ class HttpFaults(Faults):
         return self.chance.randint(1, 3)
 
     def black_hole(self):
-        self.api.process.send_signal(signal.SIGSTOP)
+        with self.lock:
+            self.restore()
+            self.api.process.send_signal(signal.SIGSTOP)
         return 1
 
     def restore(self):
