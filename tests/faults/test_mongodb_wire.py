@@ -111,6 +111,31 @@ def test_an_import_fails_and_is_repeated(mongodb_home, ferret, proxy, name):
     assert_whole(ferret, mongodb_home.database, 300)
 
 
+def test_a_batch_that_the_driver_splits_is_cut_off(mongodb_home, ferret, proxy):
+    """Repeats in its first message do not hide that the second one was lost."""
+    assert start_import(mongodb_home, 10).returncode == 0
+    few = faults.say_after_write(lambda reply: {**reply, "maxWriteBatchSize": 20})
+    proxy.on("isMaster", "ismaster", "hello", act=few)
+    rule = proxy.on("insert", act=faults.cut, after=1, times=1)
+    done = start_import(mongodb_home, 300)
+    assert (done.returncode, rule.hits > 0) == (3, True), done
+    assert "store unavailable" in only_line(done)
+    proxy.clear()
+    assert start_import(mongodb_home, 300).returncode == 0
+    assert_whole(ferret, mongodb_home.database, 300)
+
+
+def test_an_answer_that_confirms_fewer_is_not_believed(mongodb_home, ferret, proxy):
+    rule = proxy.on(
+        "insert", act=faults.say_after_write(lambda reply: {**reply, "n": reply["n"] - 1}), times=1
+    )
+    done = start_import(mongodb_home, 300)
+    assert (done.returncode, rule.hits) == (3, 1), done
+    assert "confirms 99 of 100" in only_line(done)
+    assert start_import(mongodb_home, 300).returncode == 0
+    assert_whole(ferret, mongodb_home.database, 300)
+
+
 @pytest.mark.parametrize("name", OF_READS)
 def test_a_question_fails_and_is_asked_again(mongodb_home, proxy, name):
     act, code, words = FAULTS[name]

@@ -368,6 +368,29 @@ static enum mt_err check_concern(struct append *append, const bson_t *reply, str
     return mongodb_fail(append->store, "append", &said, reply, error);
 }
 
+/*
+ * What no error was told of is stored only if the server counted it: of a batch that the driver
+ * splits it tells the first message's duplicates, and not that the next one failed as a whole.
+ */
+static enum mt_err check_count(const struct append *append, const bson_t *reply,
+                               struct mt_error *error)
+{
+    int64_t confirmed = 0;
+    int64_t planned = 0;
+    bson_iter_t found;
+
+    for (size_t i = 0; i < append->batch_count; i++)
+        planned += append->items[append->batch[i]].state == PLANNED;
+    if (bson_iter_init_find(&found, reply, "nInserted") && BSON_ITER_HOLDS_NUMBER(&found))
+        confirmed = bson_iter_as_int64(&found);
+    if (confirmed >= planned)
+        return MT_OK;
+    return mt_error_set(error, MT_ERR_UNAVAILABLE,
+                        "store %s: append: the server confirms %" PRId64 " of %" PRId64
+                        " records; all can be given again",
+                        append->store->name, confirmed, planned);
+}
+
 static enum mt_err execute(struct append *append, struct mt_error *error)
 {
     bson_error_t failure;
@@ -379,6 +402,8 @@ static enum mt_err execute(struct append *append, struct mt_error *error)
         err = settle_errors(append, &reply, &failure, error);
     if (err == MT_OK)
         err = check_concern(append, &reply, error);
+    if (err == MT_OK)
+        err = check_count(append, &reply, error);
     for (size_t i = 0; i < append->batch_count && err == MT_OK; i++) {
         struct item *item = &append->items[append->batch[i]];
 
