@@ -403,11 +403,13 @@ static void run_job(struct worker *worker, struct mt_work *work)
         close_store(handle);
 }
 
-static bool is_away(const struct mt_pool *pool, struct mt_error *why)
+/* A store that only is not made yet is no reason to turn away who makes it. */
+static bool is_away(const struct mt_pool *pool, const struct mt_job *job, struct mt_error *why)
 {
     const struct mt_standby *standby = &pool->options.standby;
 
-    return standby->is_away != NULL && standby->is_away(standby->context, why);
+    return standby->is_away != NULL && standby->is_away(standby->context, why) &&
+           !(job->writes && why->code == MT_ERR_MISSING);
 }
 
 static void do_work(struct worker *worker, struct mt_work *work)
@@ -417,7 +419,7 @@ static void do_work(struct worker *worker, struct mt_work *work)
     mt_response_init(&work->response);
     if (is_cancelled(work))
         mt_response_fail(&work->response, MT_ERR_CANCELLED);
-    else if (is_away(worker->pool, &why)) {
+    else if (is_away(worker->pool, &work->job, &why)) {
         struct mt_error known = {0};
 
         if (!stand_in(worker->pool, work))

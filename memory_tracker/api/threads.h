@@ -84,7 +84,8 @@ struct mt_work {
  */
 struct mt_standby {
     void *context;
-    /* The store is known to be away: jobs need not try it. *why is set then. */
+    /* The store is known to be away: jobs need not try it, but for those that write if *why, which
+     * is set then, is MISSING. */
     bool (*is_away)(void *context, struct mt_error *why);
     /* Answers a job instead of the store. False, *response untouched, if it cannot. */
     bool (*answer)(void *context, const struct mt_job *job, struct mt_response *response);

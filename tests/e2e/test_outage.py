@@ -133,6 +133,22 @@ def test_a_store_that_is_away_from_the_start(mongodb_home, proxy, start):
     assert totals(api.get("/memory-logs")) == [1]
 
 
+def test_pushes_make_a_store_that_nobody_made_yet(mongodb_home, start, tmp_path):
+    """To wait for it to be there would be to wait for ever: pushes are all that makes it."""
+    tokens = tmp_path / "tokens"
+    tokens.touch(mode=0o600)
+    tokens.write_text("any append any-host-token-0123456789\n")
+    api = start(wait=False, tokens=tokens)
+    assert "holds no history" in wait_away(api).json()["reason"]
+    source = tmp_path / "in.csv"
+    source.write_text(f"host,timestamp,mem_total,mem_available\na,{T},1024,0\n")
+    done = mongodb_home.run("memory-tracker", "import", source,
+                            "--store", f"http://any-host-token-0123456789@127.0.0.1:{api.port}")
+    assert done.returncode == 0, done
+    wait_back(api)
+    assert totals(api.get("/memory-logs")) == [1]
+
+
 def test_a_store_that_swallows_everything(mongodb_home, proxy, start):
     store_minutes(mongodb_home, 1, 2)
     api = start()
