@@ -156,10 +156,19 @@ static void end_loop(struct loop *loop)
 static void look_at_tokens(struct loop *loop)
 {
     struct mt_error error = {0};
+    size_t readings = loop->tokens.readings;
+    enum mt_err result;
 
-    if (loop->tokens.path != NULL && mt_tokens_file_look(&loop->tokens, &error) != MT_OK &&
-        loop->index == 0)
+    if (loop->tokens.path == NULL)
+        return;
+    result = mt_tokens_file_look(&loop->tokens, &error);
+    if (loop->index != 0)
+        return;
+    if (result != MT_OK)
         mt_log_error(&error);
+    if (loop->tokens.readings != readings)
+        mt_log(MT_LOG_INFO, "tokens %s: read anew, %zu valid from now on", loop->tokens.path,
+               mt_tokens_count(loop->tokens.tokens));
 }
 
 static void turn(struct loop *loop)

@@ -210,6 +210,11 @@ void mt_tokens_free(struct mt_tokens *tokens)
     free(tokens);
 }
 
+size_t mt_tokens_count(const struct mt_tokens *tokens)
+{
+    return tokens->count;
+}
+
 const struct mt_grant *mt_tokens_find(const struct mt_tokens *tokens, struct mt_slice authorization)
 {
     static const char scheme[] = "Bearer ";
@@ -309,6 +314,7 @@ static enum mt_err take_text(struct mt_tokens_file *file, struct mt_slice text,
     if (result == MT_OK) {
         mt_tokens_free(file->tokens);
         file->tokens = tokens;
+        file->readings++;
     }
     return result;
 }
@@ -378,6 +384,7 @@ enum mt_err mt_tokens_file_look(struct mt_tokens_file *file, struct mt_error *er
 {
     static const struct stat nothing;
     struct stat now;
+    enum mt_err result;
 
     if (stat(file->path, &now) != 0) {
         int failure = errno;
@@ -392,5 +399,11 @@ enum mt_err mt_tokens_file_look(struct mt_tokens_file *file, struct mt_error *er
     if (file->settled && looks_the_same(file, &now))
         return MT_OK;
     remember(file, &now);
-    return read_path(file, error);
+    result = read_path(file, error);
+    if (result == MT_ERR_CONFIG && error != NULL) {
+        struct mt_error cause = *error;
+
+        return mt_error_set(error, result, "%s; the last good ones count on", cause.text);
+    }
+    return result;
 }

@@ -46,6 +46,7 @@ struct mt_tokens; /* immutable; from mt_tokens_parse, freed by mt_tokens_free */
 enum mt_err mt_tokens_parse(const char *path, struct mt_slice text, struct mt_tokens **tokens,
                             struct mt_error *error);
 void mt_tokens_free(struct mt_tokens *tokens); /* accepts NULL */
+size_t mt_tokens_count(const struct mt_tokens *tokens);
 
 /*
  * mt_tokens_find: what the value of an Authorization header, `Bearer TOKEN`, gives; NULL if
@@ -64,6 +65,7 @@ struct mt_tokens_file {
         int64_t size;
         struct timespec modified, changed;
     } seen;
+    size_t readings; /* how often `tokens` was replaced */
     bool settled; /* it was last changed so long ago that a further change shows in `seen` */
     unsigned char digest[32]; /* of what was read last, good or not */
 };

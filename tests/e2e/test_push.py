@@ -378,7 +378,7 @@ def test_a_broken_file_keeps_the_tokens(tokens, api):
     body = lines([record()])
     assert verdicts(post(api, body, WEB1)) == ["new"]
     tokens.write_text(TOKENS + f"late admn {'late-token-0123456789'}\n")
-    told = f"{tokens}:7: the scope (second word) must be host:NAME, append, read or admin"
+    told = f"{tokens}:7: the scope (second word) must be host:NAME, append, read or admin; the last good ones count on"
     wait_until(lambda: told in api.log(), what="the error")
     assert verdicts(post(api, body, WEB1)) == ["repeat"]
     tokens.chmod(0o644)
@@ -390,6 +390,7 @@ def test_a_broken_file_keeps_the_tokens(tokens, api):
     tokens.write_text(f"late admin {'late-token-0123456789'}\n")
     wait_for(api, "late-token-0123456789", 200)
     wait_for(api, WEB1, 401)
+    wait_until(lambda: f"tokens {tokens}: read anew, 1 valid from now on" in api.log(), what="the news")
     errors = [line for line in api.log().splitlines() if " error " in line]
     assert len(errors) == 3, errors
 
