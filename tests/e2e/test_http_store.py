@@ -150,6 +150,21 @@ def test_an_api_without_tokens_is_no_store(home, start_api):
         assert "no TOKENS are configured" in done.stderr
 
 
+def test_a_path_that_is_not_the_apis_is_told(home, api):
+    for path, hint in [("", False), ("/elsewhere", True)]:
+        done = home.run("memory-tracker", "hosts", "--store", f"http://127.0.0.1:{api.port}{path}",
+                        env={"MEMORY_TRACKER_STORE_TOKEN": READER})
+        assert ("or the URI's path is not its own" in done.stderr) == hint, done.stderr
+        assert (done.returncode == 4) == hint
+
+
+def test_a_server_without_tls_is_told(home, api):
+    done = home.run("memory-tracker", "hosts", "--store", f"https://127.0.0.1:{api.port}",
+                    env={"MEMORY_TRACKER_STORE_TOKEN": READER})
+    assert done.returncode == 3
+    assert "no TLS came about; a server that speaks none wants http://" in done.stderr
+
+
 def test_a_missing_store_is_missing_there_too(api):
     done = remote(api, READER, "memory-tracker", "hosts")
     assert done.returncode == 3

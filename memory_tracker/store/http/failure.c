@@ -15,6 +15,8 @@ static const struct {
     {CURLE_SSL_CACERT_BADFILE, MT_ERR_CONFIG, "tlsCAFile holds no usable certificate"},
     {CURLE_SSL_CERTPROBLEM, MT_ERR_CONFIG,
      "tlsCertificateKeyFile holds no usable certificate with its key"},
+    {CURLE_SSL_CONNECT_ERROR, MT_ERR_UNAVAILABLE,
+     "no TLS came about; a server that speaks none wants http://"},
     {CURLE_URL_MALFORMAT, MT_ERR_CONFIG, "the URI is wrong"},
     {CURLE_OUT_OF_MEMORY, MT_ERR_NO_MEMORY, "out of memory"},
 };
@@ -82,6 +84,13 @@ static enum mt_err code_of(enum mt_err code)
     }
 }
 
+static bool has_path(const struct http_store *store)
+{
+    const char *host = strstr(store->name, "://");
+
+    return host != NULL && strchr(host + strlen("://"), '/') != NULL;
+}
+
 /* memory-api's own words for "no such path": it runs, but without tokens */
 static bool is_without_tokens(const struct http_request *request, long status,
                               const struct mt_error *said)
@@ -107,8 +116,9 @@ enum mt_err http_fail(const struct http_store *store, const struct http_request 
         if (is_without_tokens(request, answer->status, &said))
             return mt_error_set(error, MT_ERR_PERMISSION,
                                 "store %s: %s: this memory-api is no store for others (%ld): no "
-                                "TOKENS are configured there",
-                                store->name, request->what, answer->status);
+                                "TOKENS are configured there%s",
+                                store->name, request->what, answer->status,
+                                has_path(store) ? ", or the URI's path is not its own" : "");
     }
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
         if (statuses[i].from <= answer->status && answer->status <= statuses[i].to)
