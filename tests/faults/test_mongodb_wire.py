@@ -149,6 +149,21 @@ def test_a_question_fails_and_is_asked_again(mongodb_home, proxy, name):
     assert len(mongodb_home.records()) == 10
 
 
+def test_a_reader_of_a_secondary_does_not_look_for_the_primary(mongodb_home, proxy):
+    """While there is none, looking for it takes as long as a member that swallows packets does."""
+    assert start_import(mongodb_home, 2100).returncode == 0
+    here = f"127.0.0.1:{proxy.port}"
+    secondary = {"setName": "rs0", "hosts": [here], "me": here, "ismaster": False, "secondary": True}
+    proxy.on("isMaster", "ismaster", "hello", act=faults.say_after_write(
+        lambda reply: {**reply, **secondary}))
+    proxy.seen.clear()
+    done = mongodb_home.run("memory-tracker", "export", "--store",
+                            f"{mongodb_home.store}&replicaSet=rs0&readPreference=secondary")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2101), done.stderr
+    assert "isMaster" in proxy.seen and "find" in proxy.seen
+    assert "isMaster" not in proxy.seen[proxy.seen.index("find"):], proxy.seen
+
+
 @pytest.mark.parametrize("name", ["refused", "black hole", "garbage"])
 @pytest.mark.parametrize("arguments", [["hosts"], ["logs"], ["verify"]], ids=" ".join)
 def test_nobody_is_there(mongodb_home, proxy, name, arguments):

@@ -246,8 +246,10 @@ static enum mt_err read_few_reversed(struct scan *scan, struct mt_error *error)
  */
 static enum mt_err begin_instant(struct scan *scan, struct mt_error *error)
 {
+    mongoc_client_t *client = scan->store->client;
+    /* without read preferences it would look for a primary, for as long as that takes */
     mongoc_server_description_t *server =
-        mongoc_client_select_server(scan->store->client, false, NULL, NULL);
+        mongoc_client_select_server(client, false, mongoc_client_get_read_prefs(client), NULL);
     bool one_clock =
         server != NULL && strcmp(mongoc_server_description_type(server), "Standalone") == 0;
     const struct timespec two_ms = {.tv_nsec = 2000000};
