@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from support import scaled, wait_until
-from support.proxy import Proxy, black_hole, cut
+from support.proxy import Proxy, black_hole, cut, pass_on, say, say_after_write
 
 T = 1647033600
 IN_MEMORY = re.compile(r"the newest (\d+) records are in memory")
@@ -21,9 +21,9 @@ def proxy(ferret):
 def start(mongodb_home, ferret, proxy, start_api):
     """start(**settings) -> an Api behind the proxy, which has read the history into memory."""
 
-    def start(wait=True, **settings):
+    def start(wait=True, options="", **settings):
         store = mongodb_home.store.replace(f":{ferret.port}/", f":{proxy.port}/")
-        api = start_api(store=store, **settings)
+        api = start_api(store=store + options, **settings)
         if wait:
             wait_until(lambda: IN_MEMORY.search(api.log()), 30, "history in memory")
         return api
@@ -215,6 +215,32 @@ def test_late_records_reach_memory(mongodb_home, proxy, start):
     proxy.refuse()
     response = api.get("/memory-logs")
     assert totals(response) == [1, 3, 5, 5] and "age" in response.headers
+
+
+def test_a_member_that_lags_is_no_reason_to_read_all_anew(mongodb_home, proxy, start):
+    """The record that the API has come to is not there yet, but on the primary it is."""
+    store_minutes(mongodb_home, 1, 2, 3)
+    here = f"127.0.0.1:{proxy.port}"
+    secondary = {"setName": "rs0", "hosts": [here], "me": here, "ismaster": False, "secondary": True}
+    proxy.on("isMaster", "ismaster", "hello",
+             act=say_after_write(lambda reply: {**reply, **secondary}))
+    api = start(options="?replicaSet=rs0&readPreference=secondary")
+    lags = []
+
+    def lag(link):
+        command = link.message.command
+        asks_the_secondary = command.get("$readPreference", {}).get("mode") == "secondary"
+        if len(lags) == 5 or "arrival_us" not in command["filter"] or not asks_the_secondary:
+            return pass_on(link)
+        lags.append(command)
+        empty = {"id": 0, "ns": f"{command['$db']}.{command['find']}", "firstBatch": []}
+        return say({"ok": 1.0, "cursor": empty})(link)
+
+    proxy.on("find", act=lag)
+    wait_until(lambda: len(lags) == 5, 30, "polls of the member that lags")
+    store_minutes(mongodb_home, 4)
+    wait_until(lambda: totals(api.get("/memory-logs")) == [1, 2, 3, 4], 30, "the next minute")
+    assert len(IN_MEMORY.findall(api.log())) == 1, api.log()
 
 
 def test_a_history_that_was_pruned_is_read_anew(mongodb_home, ferret, proxy, start):

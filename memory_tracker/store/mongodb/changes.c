@@ -30,7 +30,8 @@
  * handle gave a place with that mark already, that one again, for it may know of less.
  *
  * The record of a place must still be there (a restored backup, an emptied collection): else the
- * place is not known any more.
+ * place is not known any more. A secondary that lags may lack it for a while: the primary, where
+ * there is one, has the last word.
  */
 #include "store/mongodb/changes.h"
 
@@ -428,6 +429,27 @@ static void begin_memory(struct following *following)
     }
 }
 
+/* whether the record of the place is nowhere, rather than not yet on the member that was read */
+static enum mt_err check_gone(const struct following *following, bool *gone, struct mt_error *error)
+{
+    bson_t *filter = BCON_NEW("arrival_us", BCON_INT64(following->place_us));
+    bson_t *options = BCON_NEW("limit", BCON_INT64(1), "singleBatch", BCON_BOOL(true));
+    mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY_PREFERRED);
+    mongoc_cursor_t *cursor =
+        mongoc_collection_find_with_opts(following->store->log, filter, options, primary);
+    const bson_t *document;
+    enum mt_err err = MT_OK;
+
+    *gone = !mongoc_cursor_next(cursor, &document);
+    if (*gone)
+        err = end_of(following->store, cursor, NULL, error);
+    mongoc_cursor_destroy(cursor);
+    mongoc_read_prefs_destroy(primary);
+    bson_destroy(options);
+    bson_destroy(filter);
+    return err;
+}
+
 static enum mt_err follow(struct following *following, bool *reset, struct mt_error *error)
 {
     int64_t began_us = following->token->sequence;
@@ -436,12 +458,14 @@ static enum mt_err follow(struct following *following, bool *reset, struct mt_er
 
     begin_memory(following);
     err = read_forward(following, &forgotten, error);
-    *reset = err == MT_OK && !following->is_found;
+    /* what lags has nothing to look back at either */
+    if (err == MT_OK && !following->is_found)
+        return check_gone(following, reset, error);
     while (err == MT_OK && forgotten) {
         following->is_known = true;
         err = read_forward(following, &forgotten, error);
     }
-    if (err == MT_OK && !*reset && following->is_ended && following->limit > 0 && began_us > 0)
+    if (err == MT_OK && following->is_ended && following->limit > 0 && began_us > 0)
         err = look_back_all(following, began_us, error);
     return err;
 }
@@ -459,6 +483,7 @@ static enum mt_err follow_from(struct following *following, bool *reset, struct 
     if (following->memory == NULL)
         return out_of_memory(store, error);
     err = follow(following, reset, error);
+    *reset = *reset && err == MT_OK;
     if (*reset) {
         mongodb_memory_free(following->memory);
         return err;
