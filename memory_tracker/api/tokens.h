@@ -66,7 +66,7 @@ struct mt_tokens_file {
         struct timespec modified, changed;
     } seen;
     size_t readings; /* how often `tokens` was replaced */
-    bool settled; /* it was last changed so long ago that a further change shows in `seen` */
+    bool settled;    /* it was last changed so long ago that a further change shows in `seen` */
     unsigned char digest[32]; /* of what was read last, good or not */
 };
 

@@ -1,6 +1,6 @@
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "cli/output.h"
 #include "cli/subcommand.h"
 #include "record/csv.h"

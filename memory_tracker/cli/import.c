@@ -43,6 +43,7 @@ struct import {
     int64_t stored, repeats, conflicts;
     void *hosts; /* tsearch tree of owned names */
     size_t host_count;
+    bool is_remote;    /* no lock of the store is in samplers' way, but each call takes its time */
     size_t batch_size; /* records the next append takes */
     size_t count;      /* records that wait for it */
     struct mt_record batch[BATCH_MOST];
@@ -188,6 +189,8 @@ static enum mt_err append(struct import *import, struct mt_error *error)
     took_ms = mt_clock_monotonic_ms() - begun_ms;
     note_outcomes(import);
     import->count = 0;
+    if (import->is_remote)
+        return MT_OK;
     if (took_ms > BATCH_MOST_MS && import->batch_size > BATCH_LEAST)
         import->batch_size /= 2;
     else if (took_ms < BATCH_MOST_MS / 2)
@@ -208,7 +211,7 @@ static enum mt_err store_all(struct import *import, struct mt_error *error)
     bool found = true;
 
     mt_progress_begin(&import->progress, "importing");
-    import->batch_size = BATCH_LEAST;
+    import->batch_size = import->is_remote ? BATCH_MOST : BATCH_LEAST;
     while (result == MT_OK && found) {
         result = next_record(import, &import->batch[import->count], &found, error);
         if (result == MT_OK && found) {
@@ -245,9 +248,10 @@ static enum mt_err put_summary(const struct import *import, struct mt_error *err
 static enum mt_err run_both(struct import *import, const char *path, const char *uri,
                             struct mt_error *error)
 {
-    struct mt_store_options writing = {.busy_wait_ms = WRITE_WAIT_MS};
+    struct mt_store_options writing = {.busy_wait_ms = WRITE_WAIT_MS, .timeout_ms = WRITE_WAIT_MS};
     enum mt_err result = mt_source_open(path, &import->source, error);
 
+    import->is_remote = mt_store_is_remote(uri);
     if (result == MT_OK)
         result = check(import, error);
     if (result == MT_OK)
