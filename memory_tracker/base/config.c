@@ -218,6 +218,9 @@ static enum mt_err unknown_name(struct mt_slice name, const char *prefix, const 
     const char *nearest;
     size_t count = 0;
     size_t cut = strlen(prefix);
+    struct mt_slice rest = {name.data + cut, name.length - cut};
+    enum mt_setting setting;
+    bool from_file;
     char copy[128];
 
     /* what they all begin with is no likeness */
@@ -226,6 +229,9 @@ static enum mt_err unknown_name(struct mt_slice name, const char *prefix, const 
             names[count++] = mt_setting_info(i)->name + cut;
     (void)snprintf(copy, sizeof copy, "%.*s", (int)(name.length < 100 ? name.length : 100),
                    name.data);
+    if (find_setting(rest, &setting, &from_file))
+        return mt_error_set(error, MT_ERR_CONFIG, "%sunknown setting %s; did you mean %s?", where,
+                            copy, copy + cut);
     nearest = mt_text_nearest(copy + cut, names, count);
     if (nearest == NULL)
         return mt_error_set(error, MT_ERR_CONFIG,
@@ -234,9 +240,11 @@ static enum mt_err unknown_name(struct mt_slice name, const char *prefix, const 
                         copy, prefix, nearest);
 }
 
+enum { PLAIN_FORM = 1, FILE_FORM };
+
 /*
- * One NAME=value of the environment or the file. seen has a bit per setting already given at this
- * level: the plain form is bit 0, the _FILE form bit 1.
+ * One NAME=value of the environment or the file. seen has the form of each setting already given
+ * at this level, 0 if none.
  */
 static enum mt_err take(struct mt_config *config, struct mt_slice name, const char *prefix,
                         const char *value, enum mt_origin origin, const char *where,
@@ -244,16 +252,20 @@ static enum mt_err take(struct mt_config *config, struct mt_slice name, const ch
 {
     enum mt_setting setting;
     bool from_file;
+    unsigned char form;
     char spelling[512];
 
     if (!find_setting(name, &setting, &from_file))
         return unknown_name(name, prefix, where, error);
     (void)snprintf(spelling, sizeof spelling, "%s%s%s", where, mt_setting_info(setting)->name,
                    from_file ? "_FILE" : "");
+    form = from_file ? FILE_FORM : PLAIN_FORM;
+    if (seen[setting] == form)
+        return mt_error_set(error, MT_ERR_CONFIG, "%s is given twice; keep one", spelling);
     if (seen[setting] != 0)
-        return mt_error_set(error, MT_ERR_CONFIG, "%s: %s is given twice; keep one", spelling,
-                            mt_setting_info(setting)->name);
-    seen[setting] = 1;
+        return mt_error_set(error, MT_ERR_CONFIG, "%s: %s%s is given, too; keep one", spelling,
+                            mt_setting_info(setting)->name, from_file ? "" : "_FILE");
+    seen[setting] = form;
     return mt_config_set(config, setting, value, from_file, origin, spelling, error);
 }
 

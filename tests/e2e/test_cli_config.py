@@ -55,7 +55,7 @@ def test_a_secret_file_is_read_and_its_source_named(home):
         env={"MEMORY_TRACKER_STORE": "sqlite:other", "MEMORY_TRACKER_STORE_FILE": secret},
     )
     assert done.returncode == 4
-    assert "STORE is given twice" in done.stderr
+    assert " is given, too; keep one" in done.stderr
     _, values = settings(home, "--store-file", secret)
     assert values["MEMORY_TRACKER_STORE"] == (home.store, "--store-file")
 

@@ -171,10 +171,13 @@ static void test_environments_that_are_wrong(void **state)
     assert_environment_fails("DOCDB_URL=a", NULL,
                              "unknown setting DOCDB_URL; memory-tracker config lists all");
     assert_environment_fails("MEMORY_TRACKER_DOCDB_HOST=a", NULL,
-                             "unknown setting MEMORY_TRACKER_DOCDB_HOST; memory-tracker config "
-                             "lists all");
+                             "unknown setting MEMORY_TRACKER_DOCDB_HOST; did you mean "
+                             "DOCDB_HOST?");
+    assert_environment_fails("MEMORY_TRACKER_DOCDB_SECRET_FILE=a", NULL,
+                             "unknown setting MEMORY_TRACKER_DOCDB_SECRET_FILE; did you mean "
+                             "DOCDB_SECRET_FILE?");
     assert_environment_fails("DOCDB_SECRET=a", "DOCDB_SECRET_FILE=/dev/null",
-                             "DOCDB_SECRET_FILE: DOCDB_SECRET is given twice; keep one");
+                             "DOCDB_SECRET_FILE: DOCDB_SECRET is given, too; keep one");
     assert_environment_fails(
         "MEMORY_TRACKER_COLOUR=red", NULL,
         "unknown setting MEMORY_TRACKER_COLOUR; memory-tracker config lists all");
@@ -185,7 +188,7 @@ static void test_environments_that_are_wrong(void **state)
         "MEMORY_TRACKER_THREADS: bad value '': give a whole number from 1 to 256");
     assert_environment_fails(
         "MEMORY_TRACKER_STORE=sqlite:a", "MEMORY_TRACKER_STORE_FILE=/dev/null",
-        "MEMORY_TRACKER_STORE_FILE: MEMORY_TRACKER_STORE is given twice; keep one");
+        "MEMORY_TRACKER_STORE_FILE: MEMORY_TRACKER_STORE is given, too; keep one");
     assert_environment_fails(
         "MEMORY_TRACKER_HOST_FILE=/dev/null", NULL,
         "unknown setting MEMORY_TRACKER_HOST_FILE; did you mean MEMORY_TRACKER_LOG_FILE?");
@@ -231,9 +234,8 @@ static void test_configuration_files_that_are_wrong(void **state)
     assert_load_fails("MEMORY_TRACKER_STORE\n", "a.conf:1: not a line of the form NAME=value");
     assert_load_fails("=\n",
                       "a.conf:1: unknown setting ; names begin with MEMORY_TRACKER_ or DOCDB_");
-    assert_load_fails(
-        "MEMORY_TRACKER_HOST=a\nMEMORY_TRACKER_HOST=a\n",
-        "a.conf:2: MEMORY_TRACKER_HOST: MEMORY_TRACKER_HOST is given twice; keep one");
+    assert_load_fails("MEMORY_TRACKER_HOST=a\nMEMORY_TRACKER_HOST=a\n",
+                      "a.conf:2: MEMORY_TRACKER_HOST is given twice; keep one");
     assert_load_fails("MEMORY_TRACKER_SPOOL=\"a\n",
                       "a.conf:1: a quote at the start but not at the end");
     assert_load_fails("MEMORY_TRACKER_SPOOL='\n",
