@@ -130,8 +130,8 @@ enum mt_err mt_store_token(struct mt_store *store, struct mt_token *token, struc
  *
  * A record that took long to arrive is not missed: remote kinds look back over the time that a
  * write can be on its way, and the handle remembers what it handed out. Where another handle goes
- * on from a token, what arrived in that time may be handed out once more: keep records by their
- * key.
+ * on from a token, and after mt_store_token of a store read from secondaries, what arrived in that
+ * time may be handed out once more: keep records by their key.
  */
 enum mt_err mt_store_changes(struct mt_store *store, struct mt_token *token, size_t limit,
                              mt_emit *emit, void *context, bool *reset, struct mt_error *error);

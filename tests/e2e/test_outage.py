@@ -217,14 +217,45 @@ def test_late_records_reach_memory(mongodb_home, proxy, start):
     assert totals(response) == [1, 3, 5, 5] and "age" in response.headers
 
 
-def test_a_member_that_lags_is_no_reason_to_read_all_anew(mongodb_home, proxy, start):
-    """The record that the API has come to is not there yet, but on the primary it is."""
-    store_minutes(mongodb_home, 1, 2, 3)
+def pose_as_secondary(proxy):
+    """From now on the server behind the proxy is one; returns the options of a URI to read from it."""
     here = f"127.0.0.1:{proxy.port}"
     secondary = {"setName": "rs0", "hosts": [here], "me": here, "ismaster": False, "secondary": True}
     proxy.on("isMaster", "ismaster", "hello",
              act=say_after_write(lambda reply: {**reply, **secondary}))
-    api = start(options="?replicaSet=rs0&readPreference=secondary")
+    return "?replicaSet=rs0&readPreference=secondary"
+
+
+def test_what_only_one_of_two_members_has_yet_is_kept(mongodb_home, proxy, start):
+    """One of them tells the place in the order of arrival, the other one the history up to there."""
+    store_minutes(mongodb_home, 1, 2, 3)
+    options = pose_as_secondary(proxy)
+
+    def without_newest(reply):
+        batch = reply["cursor"]["firstBatch"]
+        return {**reply, "cursor": {**reply["cursor"], "firstBatch": batch[1:]}}
+
+    polls = []
+
+    def lag(link):
+        sort = link.message.command.get("sort")
+        polls.extend([sort] if sort == {"arrival_us": 1} else [])
+        is_scan = sort == {"_id.t": -1, "_id.h": -1}
+        (say_after_write(without_newest) if is_scan else pass_on)(link)
+
+    proxy.on("find", act=lag)
+    api = start(options=options)
+    assert IN_MEMORY.search(api.log()).group(1) == "2"
+    # a poll asks three times at most, and may have begun already
+    wait_until(lambda: len(polls) > 9, 30, "polls")
+    proxy.refuse()
+    assert totals(api.get("/memory-logs")) == [1, 2, 3]
+
+
+def test_a_member_that_lags_is_no_reason_to_read_all_anew(mongodb_home, proxy, start):
+    """The record that the API has come to is not there yet, but on the primary it is."""
+    store_minutes(mongodb_home, 1, 2, 3)
+    api = start(options=pose_as_secondary(proxy))
     lags = []
 
     def lag(link):

@@ -27,7 +27,9 @@
  *
  * {generation, 0} is the place of an empty store: all is new, nothing is owed. mt_store_token gives
  * the largest mark there is, and remembers what could be seen then of the stretch before; where the
- * handle gave a place with that mark already, that one again, for it may know of less.
+ * handle gave a place with that mark already, that one again, for it may know of less. Where
+ * secondaries are read, it remembers nothing, and the stretch is owed: the scan that comes next may
+ * be answered by another one, which has less.
  *
  * The record of a place must still be there (a restored backup, an emptied collection): else the
  * place is not known any more. A secondary that lags may lack it for a while: the primary, where
@@ -185,15 +187,26 @@ static enum mt_err make_seen(struct mongodb_store *store, struct mt_error *error
     return store->seen != NULL ? MT_OK : out_of_memory(store, error);
 }
 
+static bool reads_secondaries(const struct mongodb_store *store)
+{
+    return mongoc_read_prefs_get_mode(mongoc_collection_get_read_prefs(store->log)) !=
+           MONGOC_READ_PRIMARY;
+}
+
 /* a place of its own for the mark that place has */
 static enum mt_err remember_place(struct mongodb_store *store, struct mt_token *place,
                                   struct mt_error *error)
 {
     struct mongodb_memory *memory;
     int64_t now_us = 0;
-    bool known = mongodb_seen_find(store->seen, STORE_BITS, place);
+    bool known = false;
     enum mt_err err = MT_OK;
 
+    if (reads_secondaries(store)) {
+        number_place(place);
+        return MT_OK;
+    }
+    known = mongodb_seen_find(store->seen, STORE_BITS, place);
     if (!known && place->sequence > 0)
         err = mongodb_server_time_us(store, &now_us, error);
     if (known || err != MT_OK)
