@@ -18,7 +18,8 @@ struct mt_follower {
     struct mt_store_log *log;
     struct mt_ticker *ticker;
     struct mt_gauge returns;
-    struct mt_gauge polled_ms;
+    struct mt_gauge polled_ms;  /* when the last poll began */
+    struct mt_gauge through_ms; /* when a worker last got an answer of the store */
     /* the ticker's thread's */
     struct mt_store *store; /* NULL: not open */
     struct mt_token token;
@@ -258,6 +259,9 @@ static void tick(void *context)
         is_away = is_gone(follower, &error);
         if (!is_away)
             complain(follower, &error);
+        else if (mt_gauge_get(&follower->through_ms) > mt_gauge_get(&follower->polled_ms))
+            /* it came back while this poll failed: nobody is to hear 503 after another's 200 */
+            return;
     }
     set_away(follower, is_away, &error);
 }
@@ -298,8 +302,9 @@ static void standby_tell(void *context, const struct mt_error *outcome)
     struct mt_follower *follower = context;
 
     mt_store_log_tell(follower->log, outcome);
-    if (outcome->code != MT_OK &&
-        mt_clock_monotonic_ms() - mt_gauge_get(&follower->polled_ms) >= HURRY_MS)
+    if (outcome->code == MT_OK)
+        mt_gauge_set(&follower->through_ms, mt_clock_monotonic_ms());
+    else if (mt_clock_monotonic_ms() - mt_gauge_get(&follower->polled_ms) >= HURRY_MS)
         mt_ticker_hurry(follower->ticker);
 }
 

@@ -21,8 +21,14 @@ static struct {
     size_t pruned; /* of the first ones */
     uint64_t generation;
     enum mt_err open_fails, ping_fails, scan_fails, changes_fails;
-    int64_t opened, closed, scans, pings;
+    int64_t opened, closed, scans, pings, polls;
+    const struct mt_standby *through; /* a worker gets an answer while each poll is under way */
 } fake = {.mu = PTHREAD_MUTEX_INITIALIZER};
+
+static void nap(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
 
 static enum mt_err fails(enum mt_err code, struct mt_error *error)
 {
@@ -114,10 +120,19 @@ static enum mt_err fake_scan(struct mt_store *store, const struct mt_query *quer
 static enum mt_err fake_changes(struct mt_store *store, struct mt_token *token, size_t limit,
                                 mt_emit *emit, void *context, bool *reset, struct mt_error *error)
 {
+    const struct mt_standby *through;
     enum mt_err code;
 
     (void)store;
     lock();
+    through = fake.through;
+    unlock();
+    if (through != NULL) {
+        nap();
+        through->tell(through->context, &(struct mt_error){0});
+    }
+    lock();
+    fake.polls++;
     code = fails(fake.changes_fails, error);
     *reset = code == MT_OK && token->generation != fake.generation;
     if (*reset)
@@ -201,11 +216,6 @@ static const char *ask(const struct mt_standby *standby, int64_t limit, int64_t 
         *age_s = response.age_s;
     mt_response_fini(&response);
     return text;
-}
-
-static void nap(void)
-{
-    (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 static void wait_for(const struct mt_standby *standby, int64_t limit, const char *expected)
@@ -461,6 +471,32 @@ static void test_an_error_of_a_worker_makes_it_look_at_once(void **state)
     mt_follower_stop(follower);
 }
 
+static void test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile(void **state)
+{
+    struct mt_standby standby;
+    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_error why;
+    int64_t polls;
+
+    (void)state;
+    wait_for(&standby, 10, "");
+    lock();
+    fake.through = &standby;
+    fake.changes_fails = MT_ERR_UNAVAILABLE;
+    polls = fake.polls;
+    unlock();
+    while (count(&fake.polls) < polls + 5) {
+        assert_false(standby.is_away(standby.context, &why));
+        nap();
+    }
+    lock();
+    fake.through = NULL;
+    unlock();
+    why = wait_away(&standby, true);
+    assert_int_equal(why.code, MT_ERR_UNAVAILABLE);
+    mt_follower_stop(follower);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -469,7 +505,7 @@ static int begin(void **state)
     fake.count = fake.pruned = 0;
     fake.generation = 1;
     fake.open_fails = fake.ping_fails = fake.scan_fails = fake.changes_fails = MT_OK;
-    fake.opened = fake.closed = fake.scans = fake.pings = 0;
+    fake.opened = fake.closed = fake.scans = fake.pings = fake.polls = 0;
     mt_store_set_finder(find_fake);
     return fake.records == NULL ? -1 : 0;
 }
@@ -493,6 +529,7 @@ int main(void)
         TEST(test_a_store_that_forgot_is_read_anew),
         TEST(test_a_store_that_only_is_slow_is_not_away),
         TEST(test_an_error_of_a_worker_makes_it_look_at_once),
+        TEST(test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
