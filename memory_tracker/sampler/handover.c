@@ -1,7 +1,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -16,20 +15,18 @@ enum { OUTBOX_WAIT_MS = 6000 };
 
 static char courier[] = "memory-courier";
 
-/* memory-courier lies beside this program: PATH and the working directory are whoever's. */
-static bool locate(char path[static PATH_MAX])
+/* memory-courier lies beside this program: PATH and the working directory are whoever's. "" where
+ * that is not known, which nothing executes. */
+static void locate(char path[static PATH_MAX])
 {
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - sizeof courier - 1);
+    const ssize_t most = PATH_MAX - (ssize_t)sizeof courier - 1;
+    ssize_t length = readlink("/proc/self/exe", path, (size_t)most);
     char *slash;
 
-    if (length < 0)
-        return false;
-    path[length] = '\0';
+    path[length > 0 && length < most ? length : 0] = '\0';
     slash = strrchr(path, '/');
-    if (slash == NULL)
-        return false;
-    (void)memcpy(slash + 1, courier, sizeof courier);
-    return true;
+    if (slash != NULL)
+        (void)memcpy(slash + 1, courier, sizeof courier);
 }
 
 /* This program's arguments as the courier's. Freed by the caller, the strings are borrowed. */
@@ -51,8 +48,8 @@ static char **courier_arguments(char *const *argv)
 
 static void tell_missing(const char *path, int sys_errno, const char *consequence)
 {
-    mt_log(MT_LOG_ERROR, "cannot execute %s: %s; install it beside memory-sampler; %s", path,
-           strerror(sys_errno), consequence);
+    mt_log(MT_LOG_ERROR, "cannot execute %s: %s; install it beside memory-sampler; %s",
+           path[0] != '\0' ? path : courier, strerror(sys_errno), consequence);
 }
 
 static enum mt_err put(const struct mt_config *config, const char *destination,
@@ -92,14 +89,14 @@ enum mt_err mt_sampler_hand_over(const struct mt_config *config, const char *des
                                  const struct mt_record *record, char *const *argv,
                                  struct mt_error *error)
 {
-    char path[PATH_MAX] = "memory-courier";
+    char path[PATH_MAX];
     char **arguments = courier_arguments(argv);
     bool is_full;
     enum mt_err result;
 
     if (arguments == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory; the record is lost");
-    (void)locate(path);
+    locate(path);
     result = put(config, destination, record, true, error);
     is_full = result == MT_ERR_FULL && error->code == MT_OK;
     if (is_full) {

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import (Proxy, assert_sound, clean_environment, connect, mongodb_uri, program_path,
-                     scaled, wait_until)
+from support import (Proxy, WholeProc, assert_sound, clean_environment, connect, mongodb_uri,
+                     not_in_this_build, program_path, sanitizer, scaled, wait_until)
 from support.frozen import unshare
 from support.proxy import black_hole, cut_after_write, fail_with, slow
 
@@ -390,6 +390,23 @@ def test_without_the_courier_the_record_is_safe(mongodb_home):
     assert only(messages(done.stderr)) == (
         f"error memory-sampler: cannot execute {mongodb_home.path}/bin/memory-courier: No such file "
         "or directory; install it beside memory-sampler; the record waits in the outbox")
+    assert len(waiting(mongodb_home)) == 1
+
+
+def test_the_working_directory_is_no_place_for_a_courier(mongodb_home, tmp_path):
+    """Also where /proc does not tell what lies beside the sampler."""
+    if sanitizer():
+        not_in_this_build("a sanitized program needs /proc/self")
+    proc = WholeProc(tmp_path / "proc")
+    proc.copy("/proc/meminfo", "/proc/vmstat")
+    (tmp_path / "memory-courier").write_text("#!/bin/sh\necho whoever >&2\n")
+    (tmp_path / "memory-courier").chmod(0o755)
+    done = proc.run("/bin/sh", "-c", f"cd {tmp_path} && exec {program_path('memory-sampler')}",
+                    env=mongodb_home.environment)
+    assert done.returncode == 0, done
+    assert only(messages(done.stderr)) == (
+        "error memory-sampler: cannot execute memory-courier: No such file or directory; install "
+        "it beside memory-sampler; the record waits in the outbox")
     assert len(waiting(mongodb_home)) == 1
 
 
