@@ -12,6 +12,8 @@
 
 #include "base/clock.h"
 
+#define BLANKS " \t\r"
+
 /* A file system's clock may be this coarse; a change within the same tick may not show. */
 enum { SETTLED_AFTER_S = 3 };
 
@@ -40,33 +42,6 @@ static bool consists_of(struct mt_slice text, const char *others)
     return true;
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r';
-}
-
-/* Cuts the next word off the front of *rest; of length 0 if there is none. */
-static struct mt_slice next_word(struct mt_slice *rest)
-{
-    struct mt_slice word;
-
-    while (rest->length > 0 && is_blank(rest->data[0])) {
-        rest->data++;
-        rest->length--;
-    }
-    word = (struct mt_slice){rest->data, 0};
-    while (word.length < rest->length && !is_blank(rest->data[word.length]))
-        word.length++;
-    rest->data += word.length;
-    rest->length -= word.length;
-    return word;
-}
-
-static bool starts_with(struct mt_slice text, const char *head)
-{
-    return text.length >= strlen(head) && memcmp(text.data, head, strlen(head)) == 0;
-}
-
 static const struct {
     const char *name;
     enum mt_scope scope;
@@ -83,7 +58,7 @@ static bool read_scope(struct mt_slice text, struct mt_grant *grant)
             return true;
         }
     }
-    if (!starts_with(text, "host:") || text.length - 5 > MT_HOST_MAX)
+    if (!mt_slice_starts_with(text, "host:") || text.length - 5 > MT_HOST_MAX)
         return false;
     memcpy(record.host, text.data + 5, text.length - 5);
     if (strlen(record.host) != text.length - 5 || mt_record_check_values(&record, NULL) != MT_OK)
@@ -116,7 +91,7 @@ static bool read_digest(struct mt_slice hex, unsigned char digest[SHA256_DIGEST_
 
 static bool read_token(struct mt_slice text, unsigned char digest[SHA256_DIGEST_LENGTH])
 {
-    if (starts_with(text, "sha256:"))
+    if (mt_slice_starts_with(text, "sha256:"))
         return read_digest((struct mt_slice){text.data + 7, text.length - 7}, digest);
     if (!is_token(text))
         return false;
@@ -127,11 +102,11 @@ static bool read_token(struct mt_slice text, unsigned char digest[SHA256_DIGEST_
 /* What is wrong with a line, or NULL. Nothing of the line is repeated: it may be the secret. */
 static const char *read_line(struct mt_slice line, struct row *row)
 {
-    struct mt_slice name = next_word(&line);
-    struct mt_slice scope = next_word(&line);
-    struct mt_slice token = next_word(&line);
+    struct mt_slice name = mt_next_word(&line, BLANKS);
+    struct mt_slice scope = mt_next_word(&line, BLANKS);
+    struct mt_slice token = mt_next_word(&line, BLANKS);
 
-    if (token.length == 0 || next_word(&line).length > 0)
+    if (token.length == 0 || mt_next_word(&line, BLANKS).length > 0)
         return "must be three words: NAME SCOPE TOKEN";
     if (name.length > MT_TOKEN_NAME_MOST || !consists_of(name, "._-"))
         return "the name (first word) must be 1 to 64 letters, digits, dots, dashes and "
@@ -183,7 +158,7 @@ enum mt_err mt_tokens_parse(const char *path, struct mt_slice text, struct mt_to
         struct mt_slice line = {text.data,
                                 newline != NULL ? (size_t)(newline - text.data) : text.length};
         struct mt_slice rest = line;
-        struct mt_slice first = next_word(&rest);
+        struct mt_slice first = mt_next_word(&rest, BLANKS);
         struct row row = {0};
         const char *wrong;
 

@@ -16,6 +16,36 @@ bool mt_slice_equal(struct mt_slice slice, const char *string)
     return slice.length == length && (length == 0 || memcmp(slice.data, string, length) == 0);
 }
 
+bool mt_slice_starts_with(struct mt_slice slice, const char *string)
+{
+    size_t length = strlen(string);
+
+    return slice.length >= length && memcmp(slice.data, string, length) == 0;
+}
+
+static bool is_one_of(char c, const char *bytes)
+{
+    return c != '\0' && strchr(bytes, c) != NULL;
+}
+
+struct mt_slice mt_next_word(struct mt_slice *rest, const char *blanks)
+{
+    struct mt_slice word;
+
+    while (rest->length > 0 && is_one_of(rest->data[0], blanks)) {
+        rest->data++;
+        rest->length--;
+    }
+    word = (struct mt_slice){rest->data, 0};
+    while (word.length < rest->length && !is_one_of(rest->data[word.length], blanks))
+        word.length++;
+    if (word.length > 0) {
+        rest->data += word.length;
+        rest->length -= word.length;
+    }
+    return word;
+}
+
 int mt_hex_digit(char c)
 {
     if (c >= '0' && c <= '9')

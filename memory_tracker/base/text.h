@@ -23,6 +23,15 @@ struct mt_slice mt_slice_of(const char *string);
 /* mt_slice_equal: the same bytes as the NUL-terminated string. */
 bool mt_slice_equal(struct mt_slice slice, const char *string);
 
+/* mt_slice_starts_with: the first bytes are those of the NUL-terminated string. */
+bool mt_slice_starts_with(struct mt_slice slice, const char *string);
+
+/*
+ * mt_next_word: cuts the first word off *rest, with the bytes of `blanks` before it; of length 0 if
+ * there is none.
+ */
+struct mt_slice mt_next_word(struct mt_slice *rest, const char *blanks);
+
 /* mt_hex_digit: the value of a hexadecimal digit of either case, 0 to 15; -1 for any other byte. */
 int mt_hex_digit(char c);
 

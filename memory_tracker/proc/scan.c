@@ -4,12 +4,9 @@
 
 #include "base/log.h"
 
-enum { SHOWN_MAX = 60 }; /* bytes of a bad line that a warning shows */
+#define BLANKS " \t"
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
+enum { SHOWN_MAX = 60 }; /* bytes of a bad line that a warning shows */
 
 /* Cuts the first line, without its newline, off *rest. */
 static bool next_line(struct mt_slice *rest, struct mt_slice *line)
@@ -28,32 +25,6 @@ static bool next_line(struct mt_slice *rest, struct mt_slice *line)
     rest->data += line->length + 1;
     rest->length -= line->length + 1;
     return true;
-}
-
-/* Cuts the first word off *rest; empty when there is none. */
-static struct mt_slice next_word(struct mt_slice *rest)
-{
-    struct mt_slice word;
-
-    while (rest->length > 0 && is_blank(rest->data[0])) {
-        rest->data++;
-        rest->length--;
-    }
-    word = (struct mt_slice){rest->data, 0};
-    while (word.length < rest->length && !is_blank(rest->data[word.length]))
-        word.length++;
-    if (word.length > 0) {
-        rest->data += word.length;
-        rest->length -= word.length;
-    }
-    return word;
-}
-
-static bool starts_with(struct mt_slice text, const char *prefix)
-{
-    size_t length = strlen(prefix);
-
-    return text.length >= length && memcmp(text.data, prefix, length) == 0;
 }
 
 static bool parse_amount(struct mt_slice word, int64_t *value)
@@ -90,10 +61,10 @@ static bool find_field(enum mt_field_source source, struct mt_slice key, enum mt
 /* What follows the colon of a meminfo line: a number and its unit, kB or none. */
 static bool parse_meminfo_value(struct mt_slice rest, bool has_unit, int64_t *value)
 {
-    struct mt_slice number = next_word(&rest);
-    struct mt_slice unit = next_word(&rest);
+    struct mt_slice number = mt_next_word(&rest, BLANKS);
+    struct mt_slice unit = mt_next_word(&rest, BLANKS);
 
-    return mt_slice_equal(unit, has_unit ? "kB" : "") && next_word(&rest).length == 0 &&
+    return mt_slice_equal(unit, has_unit ? "kB" : "") && mt_next_word(&rest, BLANKS).length == 0 &&
            parse_amount(number, value);
 }
 
@@ -146,7 +117,7 @@ static bool find_sum(struct mt_slice key, enum mt_field *field)
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
         const struct mt_field_info *info = mt_field_info(i);
 
-        if (info->source == MT_SOURCE_VMSTAT_SUM && starts_with(key, info->key)) {
+        if (info->source == MT_SOURCE_VMSTAT_SUM && mt_slice_starts_with(key, info->key)) {
             *field = i;
             return true;
         }
@@ -162,8 +133,8 @@ void mt_scan_vmstat(struct mt_slice text, struct mt_record *record)
 
     while (next_line(&text, &line)) {
         struct mt_slice rest = line;
-        struct mt_slice key = next_word(&rest);
-        struct mt_slice number = next_word(&rest);
+        struct mt_slice key = mt_next_word(&rest, BLANKS);
+        struct mt_slice number = mt_next_word(&rest, BLANKS);
         enum mt_field field;
         int64_t value;
         bool is_sum;
@@ -171,7 +142,7 @@ void mt_scan_vmstat(struct mt_slice text, struct mt_record *record)
         is_sum = find_sum(key, &field);
         if (!is_sum && !find_field(MT_SOURCE_VMSTAT, key, &field))
             continue;
-        if (next_word(&rest).length != 0 || !parse_amount(number, &value) ||
+        if (mt_next_word(&rest, BLANKS).length != 0 || !parse_amount(number, &value) ||
             (is_sum && value > MT_VALUE_MAX - sums[field])) {
             warn("/proc/vmstat", line);
             spoilt |= is_sum ? MT_FIELD_BIT(field) : 0;
@@ -196,12 +167,13 @@ void mt_scan_pressure(struct mt_slice text, struct mt_record *record)
         enum mt_field field;
         bool is_known = false;
 
-        if (!find_field(MT_SOURCE_PSI, next_word(&rest), &field))
+        if (!find_field(MT_SOURCE_PSI, mt_next_word(&rest, BLANKS), &field))
             continue;
-        for (struct mt_slice word = next_word(&rest); word.length > 0; word = next_word(&rest)) {
+        for (struct mt_slice word = mt_next_word(&rest, BLANKS); word.length > 0;
+             word = mt_next_word(&rest, BLANKS)) {
             int64_t value;
 
-            if (!starts_with(word, "total="))
+            if (!mt_slice_starts_with(word, "total="))
                 continue;
             word.data += strlen("total=");
             word.length -= strlen("total=");
@@ -220,16 +192,16 @@ void mt_scan_arcstats(struct mt_slice text, struct mt_record *record)
 
     while (next_line(&text, &line)) {
         struct mt_slice rest = line;
-        struct mt_slice key = next_word(&rest);
-        struct mt_slice type = next_word(&rest);
-        struct mt_slice number = next_word(&rest);
+        struct mt_slice key = mt_next_word(&rest, BLANKS);
+        struct mt_slice type = mt_next_word(&rest, BLANKS);
+        struct mt_slice number = mt_next_word(&rest, BLANKS);
         enum mt_field field;
         int64_t bytes;
 
         if (!find_field(MT_SOURCE_ARC, key, &field))
             continue;
         /* 4 is kstat's name for an unsigned number of 64 bits */
-        if (!mt_slice_equal(type, "4") || next_word(&rest).length != 0 ||
+        if (!mt_slice_equal(type, "4") || mt_next_word(&rest, BLANKS).length != 0 ||
             !mt_parse_i64_range(number, 0, INT64_MAX, &bytes))
             warn("/proc/spl/kstat/zfs/arcstats", line);
         else
@@ -249,7 +221,7 @@ void mt_scan_uptime(struct mt_slice text, struct mt_record *record)
     if (!next_line(&text, &line))
         return;
     rest = line;
-    seconds = next_word(&rest);
+    seconds = mt_next_word(&rest, BLANKS);
     dot = seconds.length > 0 ? memchr(seconds.data, '.', seconds.length) : NULL;
     if (dot != NULL) {
         struct mt_slice digits = {dot + 1, seconds.length - (size_t)(dot - seconds.data) - 1};
