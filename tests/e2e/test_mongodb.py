@@ -148,6 +148,18 @@ def test_the_settings_of_a_document_database(home, ferret, options):
     assert len(done.stdout.splitlines()) == 4
 
 
+def test_a_collection_that_was_dropped_gets_its_indexes_again(mongodb_home, ferret):
+    """Without them no question would ever be answered again: each names the one it needs."""
+    assert import_text(mongodb_home, history(minutes=2)).returncode == 0
+    with ferret.client() as client:
+        log = client[mongodb_home.database]["memory_log"]
+        before = log.index_information()
+        log.drop()
+        assert import_text(mongodb_home, history(minutes=3)).returncode == 0
+        assert sorted(log.index_information()) == sorted(before) and len(before) == 4
+    assert len(mongodb_home.records()) == 6
+
+
 def test_a_reader_makes_nothing(mongodb_home, ferret):
     text = only_error(mongodb_home.run("memory-tracker", "hosts"), 3)
     assert mongodb_home.store in text

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
@@ -123,6 +124,43 @@ static enum mt_err make_index(struct mongodb_store *store, size_t number, struct
     return err;
 }
 
+static bool is_index(const bson_t *description)
+{
+    bson_iter_t name;
+
+    if (!bson_iter_init_find(&name, description, "name") || !BSON_ITER_HOLDS_UTF8(&name))
+        return false;
+    for (size_t i = 0; i < INDEXES; i++)
+        if (strcmp(bson_iter_utf8(&name, NULL), indexes[i].name) == 0)
+            return true;
+    return false;
+}
+
+/* Somebody may have dropped the collection and left the state. Who may not look trusts the state.
+ */
+static enum mt_err check_indexes(struct mongodb_store *store, bool *complete,
+                                 struct mt_error *error)
+{
+    mongoc_cursor_t *cursor = mongoc_collection_find_indexes_with_opts(store->log, NULL);
+    struct mt_error said = {0};
+    const bson_t *document = NULL;
+    const bson_t *reply = NULL;
+    bson_error_t failure;
+    size_t found = 0;
+
+    while (mongoc_cursor_next(cursor, &document))
+        found += is_index(document);
+    if (mongoc_cursor_error_document(cursor, &failure, &reply))
+        (void)mongodb_fail(store, "look at the indexes", &failure, reply, &said);
+    mongoc_cursor_destroy(cursor);
+    *complete = found == INDEXES || said.code == MT_ERR_PERMISSION;
+    if (said.code == MT_OK || *complete)
+        return MT_OK;
+    if (error != NULL)
+        *error = said;
+    return said.code;
+}
+
 int64_t mongodb_new_generation(void)
 {
     int64_t generation = 0;
@@ -182,8 +220,16 @@ enum mt_err mongodb_open_state(struct mongodb_store *store, struct mt_error *err
     struct mt_error missing = {0};
     enum mt_err err = mongodb_generation(store, &generation, store->read_only ? error : &missing);
 
-    if (err != MT_ERR_MISSING || store->read_only) {
-        if (err != MT_OK && !store->read_only && error != NULL)
+    bool complete = true;
+
+    if (store->read_only)
+        return err;
+    if (err == MT_OK) {
+        err = check_indexes(store, &complete, error);
+        return err == MT_OK && !complete ? make_all(store, error) : err;
+    }
+    if (err != MT_ERR_MISSING) {
+        if (error != NULL)
             *error = missing;
         return err;
     }
