@@ -218,9 +218,8 @@ enum mt_err mongodb_open_state(struct mongodb_store *store, struct mt_error *err
 {
     int64_t generation = 0;
     struct mt_error missing = {0};
-    enum mt_err err = mongodb_generation(store, &generation, store->read_only ? error : &missing);
-
     bool complete = true;
+    enum mt_err err = mongodb_generation(store, &generation, store->read_only ? error : &missing);
 
     if (store->read_only)
         return err;
