@@ -1,10 +1,10 @@
 #include "api/push_body.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "record/json_parse.h"
+#include "store/outcome.h"
 
 enum { FIRST_CAPACITY = 64 };
 
@@ -70,8 +70,8 @@ static void reject(struct mt_push *push, int64_t timestamp, const char *why)
 {
     struct mt_outcome *outcome = &push->outcomes[push->count++];
 
-    *outcome = (struct mt_outcome){.verdict = MT_VERDICT_REJECTED, .timestamp = timestamp};
-    (void)snprintf(outcome->text, sizeof outcome->text, "%s", why);
+    outcome->timestamp = timestamp;
+    mt_outcome_reject(why, outcome);
 }
 
 /* Takes one text; false if that refuses the whole. */

@@ -12,8 +12,6 @@
 
 #include "base/clock.h"
 
-#define BLANKS " \t\r"
-
 /* A file system's clock may be this coarse; a change within the same tick may not show. */
 enum { SETTLED_AFTER_S = 3 };
 
@@ -102,11 +100,11 @@ static bool read_token(struct mt_slice text, unsigned char digest[SHA256_DIGEST_
 /* What is wrong with a line, or NULL. Nothing of the line is repeated: it may be the secret. */
 static const char *read_line(struct mt_slice line, struct row *row)
 {
-    struct mt_slice name = mt_next_word(&line, BLANKS);
-    struct mt_slice scope = mt_next_word(&line, BLANKS);
-    struct mt_slice token = mt_next_word(&line, BLANKS);
+    struct mt_slice name = mt_next_word(&line);
+    struct mt_slice scope = mt_next_word(&line);
+    struct mt_slice token = mt_next_word(&line);
 
-    if (token.length == 0 || mt_next_word(&line, BLANKS).length > 0)
+    if (token.length == 0 || mt_next_word(&line).length > 0)
         return "must be three words: NAME SCOPE TOKEN";
     if (name.length > MT_TOKEN_NAME_MOST || !consists_of(name, "._-"))
         return "the name (first word) must be 1 to 64 letters, digits, dots, dashes and "
@@ -157,14 +155,18 @@ enum mt_err mt_tokens_parse(const char *path, struct mt_slice text, struct mt_to
         const char *newline = memchr(text.data, '\n', text.length);
         struct mt_slice line = {text.data,
                                 newline != NULL ? (size_t)(newline - text.data) : text.length};
-        struct mt_slice rest = line;
-        struct mt_slice first = mt_next_word(&rest, BLANKS);
+        struct mt_slice rest;
+        struct mt_slice first;
         struct row row = {0};
         const char *wrong;
 
         number++;
         text.data += line.length + (newline != NULL);
         text.length -= line.length + (newline != NULL);
+        if (line.length > 0 && line.data[line.length - 1] == '\r')
+            line.length--;
+        rest = line;
+        first = mt_next_word(&rest);
         if (first.length == 0 || first.data[0] == '#')
             continue;
         wrong = read_line(line, &row);

@@ -23,21 +23,21 @@ bool mt_slice_starts_with(struct mt_slice slice, const char *string)
     return slice.length >= length && memcmp(slice.data, string, length) == 0;
 }
 
-static bool is_one_of(char c, const char *bytes)
+static bool is_blank(char c)
 {
-    return c != '\0' && strchr(bytes, c) != NULL;
+    return c == ' ' || c == '\t';
 }
 
-struct mt_slice mt_next_word(struct mt_slice *rest, const char *blanks)
+struct mt_slice mt_next_word(struct mt_slice *rest)
 {
     struct mt_slice word;
 
-    while (rest->length > 0 && is_one_of(rest->data[0], blanks)) {
+    while (rest->length > 0 && is_blank(rest->data[0])) {
         rest->data++;
         rest->length--;
     }
     word = (struct mt_slice){rest->data, 0};
-    while (word.length < rest->length && !is_one_of(rest->data[word.length], blanks))
+    while (word.length < rest->length && !is_blank(rest->data[word.length]))
         word.length++;
     if (word.length > 0) {
         rest->data += word.length;

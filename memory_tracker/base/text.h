@@ -27,10 +27,10 @@ bool mt_slice_equal(struct mt_slice slice, const char *string);
 bool mt_slice_starts_with(struct mt_slice slice, const char *string);
 
 /*
- * mt_next_word: cuts the first word off *rest, with the bytes of `blanks` before it; of length 0 if
+ * mt_next_word: cuts the first word off *rest, with the spaces and tabs before it; of length 0 if
  * there is none.
  */
-struct mt_slice mt_next_word(struct mt_slice *rest, const char *blanks);
+struct mt_slice mt_next_word(struct mt_slice *rest);
 
 /* mt_hex_digit: the value of a hexadecimal digit of either case, 0 to 15; -1 for any other byte. */
 int mt_hex_digit(char c);

@@ -4,8 +4,6 @@
 
 #include "base/log.h"
 
-#define BLANKS " \t"
-
 enum { SHOWN_MAX = 60 }; /* bytes of a bad line that a warning shows */
 
 /* Cuts the first line, without its newline, off *rest. */
@@ -61,10 +59,10 @@ static bool find_field(enum mt_field_source source, struct mt_slice key, enum mt
 /* What follows the colon of a meminfo line: a number and its unit, kB or none. */
 static bool parse_meminfo_value(struct mt_slice rest, bool has_unit, int64_t *value)
 {
-    struct mt_slice number = mt_next_word(&rest, BLANKS);
-    struct mt_slice unit = mt_next_word(&rest, BLANKS);
+    struct mt_slice number = mt_next_word(&rest);
+    struct mt_slice unit = mt_next_word(&rest);
 
-    return mt_slice_equal(unit, has_unit ? "kB" : "") && mt_next_word(&rest, BLANKS).length == 0 &&
+    return mt_slice_equal(unit, has_unit ? "kB" : "") && mt_next_word(&rest).length == 0 &&
            parse_amount(number, value);
 }
 
@@ -133,8 +131,8 @@ void mt_scan_vmstat(struct mt_slice text, struct mt_record *record)
 
     while (next_line(&text, &line)) {
         struct mt_slice rest = line;
-        struct mt_slice key = mt_next_word(&rest, BLANKS);
-        struct mt_slice number = mt_next_word(&rest, BLANKS);
+        struct mt_slice key = mt_next_word(&rest);
+        struct mt_slice number = mt_next_word(&rest);
         enum mt_field field;
         int64_t value;
         bool is_sum;
@@ -142,7 +140,7 @@ void mt_scan_vmstat(struct mt_slice text, struct mt_record *record)
         is_sum = find_sum(key, &field);
         if (!is_sum && !find_field(MT_SOURCE_VMSTAT, key, &field))
             continue;
-        if (mt_next_word(&rest, BLANKS).length != 0 || !parse_amount(number, &value) ||
+        if (mt_next_word(&rest).length != 0 || !parse_amount(number, &value) ||
             (is_sum && value > MT_VALUE_MAX - sums[field])) {
             warn("/proc/vmstat", line);
             spoilt |= is_sum ? MT_FIELD_BIT(field) : 0;
@@ -167,10 +165,10 @@ void mt_scan_pressure(struct mt_slice text, struct mt_record *record)
         enum mt_field field;
         bool is_known = false;
 
-        if (!find_field(MT_SOURCE_PSI, mt_next_word(&rest, BLANKS), &field))
+        if (!find_field(MT_SOURCE_PSI, mt_next_word(&rest), &field))
             continue;
-        for (struct mt_slice word = mt_next_word(&rest, BLANKS); word.length > 0;
-             word = mt_next_word(&rest, BLANKS)) {
+        for (struct mt_slice word = mt_next_word(&rest); word.length > 0;
+             word = mt_next_word(&rest)) {
             int64_t value;
 
             if (!mt_slice_starts_with(word, "total="))
@@ -192,16 +190,16 @@ void mt_scan_arcstats(struct mt_slice text, struct mt_record *record)
 
     while (next_line(&text, &line)) {
         struct mt_slice rest = line;
-        struct mt_slice key = mt_next_word(&rest, BLANKS);
-        struct mt_slice type = mt_next_word(&rest, BLANKS);
-        struct mt_slice number = mt_next_word(&rest, BLANKS);
+        struct mt_slice key = mt_next_word(&rest);
+        struct mt_slice type = mt_next_word(&rest);
+        struct mt_slice number = mt_next_word(&rest);
         enum mt_field field;
         int64_t bytes;
 
         if (!find_field(MT_SOURCE_ARC, key, &field))
             continue;
         /* 4 is kstat's name for an unsigned number of 64 bits */
-        if (!mt_slice_equal(type, "4") || mt_next_word(&rest, BLANKS).length != 0 ||
+        if (!mt_slice_equal(type, "4") || mt_next_word(&rest).length != 0 ||
             !mt_parse_i64_range(number, 0, INT64_MAX, &bytes))
             warn("/proc/spl/kstat/zfs/arcstats", line);
         else
@@ -221,7 +219,7 @@ void mt_scan_uptime(struct mt_slice text, struct mt_record *record)
     if (!next_line(&text, &line))
         return;
     rest = line;
-    seconds = mt_next_word(&rest, BLANKS);
+    seconds = mt_next_word(&rest);
     dot = seconds.length > 0 ? memchr(seconds.data, '.', seconds.length) : NULL;
     if (dot != NULL) {
         struct mt_slice digits = {dot + 1, seconds.length - (size_t)(dot - seconds.data) - 1};
