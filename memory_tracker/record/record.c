@@ -14,6 +14,12 @@ static const struct mt_field_info fields[MT_FIELD_COUNT] = {
 
 _Static_assert(MT_FIELD_COUNT < 64, "present is a bit mask of 64 bits");
 
+const char mt_field_names[] =
+#define MT_FIELD(symbol, name, ...) #name " "
+#include "record/field.def"
+#undef MT_FIELD
+    ;
+
 const struct mt_field_info *mt_field_info(enum mt_field field)
 {
     return &fields[field];

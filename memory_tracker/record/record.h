@@ -68,6 +68,10 @@ struct mt_record {
 #define MT_FIELD_BIT(field) (UINT64_C(1) << (field))
 #define MT_FIELD_ALL        (MT_FIELD_BIT(MT_FIELD_COUNT) - 1)
 
+/* The names of all fields, each followed by a space: builds with the same text have the same
+ * struct mt_record. */
+extern const char mt_field_names[];
+
 /* mt_field_info: the row of a field. Any thread. */
 const struct mt_field_info *mt_field_info(enum mt_field field);
 

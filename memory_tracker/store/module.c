@@ -83,6 +83,11 @@ static enum mt_err find(const char *uri, const struct mt_store_ops **ops, struct
                             "%s is of version %s, this program of " MT_STORE_MODULE_VERSION
                             "; install both from one build",
                             path, module == NULL ? "unknown" : module->version);
+    if (strcmp(module->fields, mt_field_names) != 0)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "%s knows other fields of a record than this program; install both "
+                            "from one build",
+                            path);
     *ops = module->ops;
     return MT_OK;
 }

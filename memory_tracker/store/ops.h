@@ -42,6 +42,7 @@ extern const struct mt_store_ops mt_sqlite_ops;
  */
 struct mt_store_module {
     const char *version;            /* MT_STORE_MODULE_VERSION it was built with */
+    const char *fields;             /* mt_field_names it was built with */
     const struct mt_store_ops *ops; /* scheme is the longest common beginning: "mongodb" */
 };
 

@@ -16,5 +16,6 @@ const struct mt_store_ops mongodb_ops = {
 
 __attribute__((visibility("default"))) const struct mt_store_module mt_store_module = {
     .version = MT_STORE_MODULE_VERSION,
+    .fields = mt_field_names,
     .ops = &mongodb_ops,
 };

@@ -1,0 +1,69 @@
+"""Modules that are missing, broken or of another build are told apart and never used."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from support import ROOT, program_path, run
+
+SOURCE = """
+#include "store/ops.h"
+extern const struct mt_store_module mt_store_module;
+const struct mt_store_module mt_store_module = {%s};
+"""
+
+
+@pytest.fixture
+def module(tmp_path):
+    """A memory-tracker in a prefix of its own; called with C text, its mongodb module is made of that."""
+    (tmp_path / "bin").mkdir()
+    place = tmp_path / "lib/memory-tracker"
+    place.mkdir(parents=True)
+    copy = tmp_path / "bin/memory-tracker"
+    shutil.copy(program_path("memory-tracker"), copy)
+    path = place / "memory-tracker-store-mongodb.so"
+
+    def ask(initializer=None):
+        if initializer is not None:
+            source = tmp_path / "module.c"
+            source.write_text(SOURCE % initializer)
+            subprocess.run(
+                ["cc", "-shared", "-fPIC", f"-I{ROOT}/memory_tracker", f"-I{tmp_path}", "-o", path, source],
+                check=True,
+            )
+        return run(copy, "hosts", "--store", "mongodb://127.0.0.1:1/x"), path
+
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/version.h").write_text('#define MT_VERSION "0"\n')
+    return ask
+
+
+def test_a_missing_module_is_named(module):
+    done, path = module()
+    assert done.returncode == 4
+    assert str(path) in done.stderr.replace("bin/../", "")
+    assert "install the module" in done.stderr
+
+
+def test_a_file_that_is_no_module(module):
+    _, path = module()
+    path.write_bytes(b"no library" * 100)
+    done, _ = module()
+    assert done.returncode == 4
+    assert "cannot load the mongodb store" in done.stderr
+
+
+def test_a_module_of_another_version(module):
+    done, _ = module('.version = "0.0.0 7"')
+    assert done.returncode == 4
+    assert "is of version 0.0.0 7" in done.stderr
+    assert "install both from one build" in done.stderr
+
+
+def test_a_module_that_knows_other_fields(module):
+    done, path = module('.version = "?"')
+    version = done.stderr.split("this program of ")[1].split(";")[0]
+    done, _ = module(f'.version = "{version}", .fields = "mem_total "')
+    assert done.returncode == 4
+    assert "knows other fields" in done.stderr
