@@ -115,7 +115,10 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
     mt_threads_block_signals();
     mt_library_output_to_log();
     mt_log_never_wait();
-    result = mt_listeners_open(mt_config_string(config, MT_SETTING_LISTEN), &listeners, error);
+    /* what is not installed does not come by itself, as a store that is away does */
+    result = mt_store_check(store, error);
+    if (result == MT_OK)
+        result = mt_listeners_open(mt_config_string(config, MT_SETTING_LISTEN), &listeners, error);
     if (result == MT_OK) {
         result =
             mt_limits_connections(mt_config_number(config, MT_SETTING_MAX_CONNECTIONS),

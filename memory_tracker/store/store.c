@@ -14,19 +14,34 @@ void mt_store_set_finder(mt_store_finder *finder)
     find_module = finder;
 }
 
+static enum mt_err find_kind(const char *uri, const struct mt_store_ops **ops,
+                             struct mt_error *error)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strncmp(uri, kinds[i]->scheme, strlen(kinds[i]->scheme)) == 0) {
+            *ops = kinds[i];
+            return MT_OK;
+        }
+    }
+    if (find_module == NULL)
+        return mt_error_set(error, MT_ERR_CONFIG,
+                            "store '%s': unknown kind of store; known is sqlite:PATH", uri);
+    return find_module(uri, ops, error);
+}
+
+enum mt_err mt_store_check(const char *uri, struct mt_error *error)
+{
+    const struct mt_store_ops *ops = NULL;
+
+    return find_kind(uri, &ops, error);
+}
+
 enum mt_err mt_store_open(const char *uri, const struct mt_store_options *options,
                           struct mt_store **store, struct mt_error *error)
 {
     const struct mt_store_ops *ops = NULL;
-    enum mt_err err;
+    enum mt_err err = find_kind(uri, &ops, error);
 
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-        if (strncmp(uri, kinds[i]->scheme, strlen(kinds[i]->scheme)) == 0)
-            return kinds[i]->open(uri, options, store, error);
-    if (find_module == NULL)
-        return mt_error_set(error, MT_ERR_CONFIG,
-                            "store '%s': unknown kind of store; known is sqlite:PATH", uri);
-    err = find_module(uri, &ops, error);
     return err == MT_OK ? ops->open(uri, options, store, error) : err;
 }
 

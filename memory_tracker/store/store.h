@@ -31,6 +31,12 @@ struct mt_store_options {
 enum { MT_STORE_TIMEOUT_MS = 10000, MT_STORE_TIMEOUT_MOST_MS = 30000 };
 
 /*
+ * mt_store_check: stores of this kind can be opened by this program, its module is there: CONFIG if
+ * not. Touches no store.
+ */
+enum mt_err mt_store_check(const char *uri, struct mt_error *error);
+
+/*
  * mt_store_open: opens, and unless read_only makes (schema and, if its parent exists and is ours,
  * the directory) or migrates the store that uri names. CONFIG for a scheme it does not know. *store
  * is untouched on failure.

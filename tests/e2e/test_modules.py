@@ -16,15 +16,15 @@ const struct mt_store_module mt_store_module = {%s};
 
 @pytest.fixture
 def module(tmp_path):
-    """A memory-tracker in a prefix of its own; called with C text, its mongodb module is made of that."""
+    """Programs in a prefix of their own; called with C text, their mongodb module is made of that."""
     (tmp_path / "bin").mkdir()
     place = tmp_path / "lib/memory-tracker"
     place.mkdir(parents=True)
-    copy = tmp_path / "bin/memory-tracker"
-    shutil.copy(program_path("memory-tracker"), copy)
+    for program in ["memory-tracker", "memory-api"]:
+        shutil.copy(program_path(program), tmp_path / "bin" / program)
     path = place / "memory-tracker-store-mongodb.so"
 
-    def ask(initializer=None):
+    def ask(initializer=None, program=("memory-tracker", "hosts")):
         if initializer is not None:
             source = tmp_path / "module.c"
             source.write_text(SOURCE % initializer)
@@ -32,7 +32,8 @@ def module(tmp_path):
                 ["cc", "-shared", "-fPIC", f"-I{ROOT}/memory_tracker", f"-I{tmp_path}", "-o", path, source],
                 check=True,
             )
-        return run(copy, "hosts", "--store", "mongodb://127.0.0.1:1/x"), path
+        copy = tmp_path / "bin" / program[0]
+        return run(copy, *program[1:], "--store", "mongodb://127.0.0.1:1/x"), path
 
     (tmp_path / "base").mkdir()
     (tmp_path / "base/version.h").write_text('#define MT_VERSION "0"\n')
@@ -44,6 +45,13 @@ def test_a_missing_module_is_named(module):
     assert done.returncode == 4
     assert str(path) in done.stderr.replace("bin/../", "")
     assert "install the module" in done.stderr
+
+
+def test_the_api_does_not_start_without_its_module(module):
+    done, path = module(program=("memory-api", "--listen", "127.0.0.1:0"))
+    assert done.returncode == 4
+    assert "cannot load the mongodb store" in done.stderr
+    assert done.stdout == ""
 
 
 def test_a_file_that_is_no_module(module):
