@@ -300,12 +300,17 @@ static bool standby_answer(void *context, const struct mt_job *job, struct mt_re
 static void standby_tell(void *context, const struct mt_error *outcome)
 {
     struct mt_follower *follower = context;
+    struct mt_error why;
 
     mt_store_log_tell(follower->log, outcome);
-    if (outcome->code == MT_OK)
+    if (outcome->code == MT_OK) {
         mt_gauge_set(&follower->through_ms, mt_clock_monotonic_ms());
-    else if (mt_clock_monotonic_ms() - mt_gauge_get(&follower->polled_ms) >= HURRY_MS)
+        /* it was on its way when a poll failed, and came through: so will the next */
+        if (standby_is_away(follower, &why))
+            set_away(follower, false, outcome);
+    } else if (mt_clock_monotonic_ms() - mt_gauge_get(&follower->polled_ms) >= HURRY_MS) {
         mt_ticker_hurry(follower->ticker);
+    }
 }
 
 static int64_t standby_returns(void *context)

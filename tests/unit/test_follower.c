@@ -497,6 +497,24 @@ static void test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile(v
     mt_follower_stop(follower);
 }
 
+static void test_an_answer_that_comes_after_a_failed_poll_outweighs_it(void **state)
+{
+    struct mt_standby standby;
+    struct mt_follower *follower;
+    struct mt_error why;
+    int64_t returns;
+
+    (void)state;
+    set(&fake.open_fails, MT_ERR_UNAVAILABLE);
+    follower = start(NEVER_MS, NEVER_MS, &standby);
+    (void)wait_away(&standby, true);
+    returns = standby.returns(standby.context);
+    standby.tell(standby.context, &(struct mt_error){0});
+    assert_false(standby.is_away(standby.context, &why));
+    assert_int_equal(standby.returns(standby.context), returns + 1);
+    mt_follower_stop(follower);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -529,6 +547,7 @@ int main(void)
         TEST(test_a_store_that_forgot_is_read_anew),
         TEST(test_a_store_that_only_is_slow_is_not_away),
         TEST(test_an_error_of_a_worker_makes_it_look_at_once),
+        TEST(test_an_answer_that_comes_after_a_failed_poll_outweighs_it),
         TEST(test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
