@@ -10,8 +10,8 @@ build_packages=(
 )
 # to run the tests of a gcc build
 test_packages=(
-    ccache clang-format curl libcmocka-dev mandoc python3 python3-mockupdb python3-pymongo python3-pytest
-    shellcheck sqlite3 strace sysstat
+    ccache clang-format curl libcmocka-dev mandoc openssl python3 python3-bson python3-pymongo
+    python3-pytest shellcheck sqlite3 strace sysstat
 )
 # for single suites
 clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)
