@@ -23,9 +23,11 @@ static enum mt_err find_kind(const char *uri, const struct mt_store_ops **ops,
             return MT_OK;
         }
     }
-    if (find_module == NULL)
-        return mt_error_set(error, MT_ERR_CONFIG,
-                            "store '%s': unknown kind of store; known is sqlite:PATH", uri);
+    if (find_module == NULL) {
+        (void)mt_error_set(error, MT_ERR_CONFIG,
+                           "store '%s': unknown kind of store; known is sqlite:PATH", uri);
+        return MT_ERR_CONFIG;
+    }
     return find_module(uri, ops, error);
 }
 
