@@ -169,15 +169,23 @@ def start_sampler(home, clock, *args):
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def has_open(process, path):
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            if os.readlink(descriptor) == str(path):
+                return True
+        except FileNotFoundError:
+            continue  # closed since it was listed
+    return False
+
+
 def test_a_locked_store_is_waited_for(home):
     sample(home, clock=home.clock(T))
     with connect(home.db) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         clock = home.clock(T + 60)
         process = start_sampler(home, clock)
-        descriptors = Path(f"/proc/{process.pid}/fd")
-        wait_until(lambda: str(home.db) in [os.readlink(fd) for fd in descriptors.iterdir()],
-                   what="the sampler to open the store")
+        wait_until(lambda: has_open(process, home.db), what="the sampler to open the store")
         connection.execute("ROLLBACK")
         _, errors = process.communicate(timeout=scaled(60))
     assert (process.returncode, errors) == (0, "")
