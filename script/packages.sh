@@ -19,6 +19,8 @@ valgrind_packages=(valgrind)
 coverage_packages=(gcovr)
 reference_packages=(python3-venv)
 testbed_packages=(ca-certificates curl python3)
+# where there is no Go at all: too old to build with, it names the place that a newer one comes from
+testbed_go_packages=(golang-go)
 
 # missing_packages PACKAGE...: those of them that are not installed
 missing_packages() {
