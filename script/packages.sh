@@ -17,6 +17,10 @@ test_packages=(
 clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)
 valgrind_packages=(valgrind)
 coverage_packages=(gcovr)
+# engines of the tests' own, their clients, the base image, the networks between them
+container_packages=(
+    debootstrap docker-compose docker.io iproute2 iptables tini
+)
 reference_packages=(python3-venv)
 testbed_packages=(ca-certificates curl python3)
 # where there is no Go at all: too old to build with, it names the place that a newer one comes from
