@@ -43,6 +43,7 @@ static const struct mt_command command = {
                 "  curl 'http://localhost:8000/memory-logs?limit=1'\n",
     .program = MT_PROGRAM_API,
     .options = options,
+    .without_secrets = 1U << OPTION_HEALTH_CHECK,
 };
 
 /* Bodies of answers go back to the system when they were sent, and few arenas keep few spare pages.
@@ -132,6 +133,18 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
     return result;
 }
 
+static enum mt_err run(const struct mt_config *config, const struct mt_arguments *arguments,
+                       struct mt_error *error)
+{
+    enum mt_err result;
+
+    /* what it finds is for the one who asks, not for the log */
+    if (arguments->option[OPTION_HEALTH_CHECK] != NULL)
+        return mt_health_check(mt_config_string(config, MT_SETTING_LISTEN), error);
+    result = mt_config_start_log(config, "memory-api", error);
+    return result == MT_OK ? serve(config, error) : result;
+}
+
 int main(int argc, char **argv)
 {
     struct mt_config *config;
@@ -142,13 +155,7 @@ int main(int argc, char **argv)
     enum mt_err result =
         mt_command_parse(&command, argc, argv, environ, &config, &arguments, &error);
     if (result == MT_OK && !arguments.answered)
-        result = mt_config_start_log(config, "memory-api", &error);
-    if (result == MT_OK && !arguments.answered) {
-        if (arguments.option[OPTION_HEALTH_CHECK] != NULL)
-            result = mt_health_check(mt_config_string(config, MT_SETTING_LISTEN), &error);
-        else
-            result = serve(config, &error);
-    }
+        result = run(config, &arguments, &error);
     status = result == MT_OK ? 0 : mt_command_fail(&command, &error);
     mt_config_free(config);
     mt_log_close();

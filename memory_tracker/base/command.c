@@ -149,6 +149,8 @@ static enum mt_err take_match(struct parse *parse, const struct match *match, co
         if (parse->arguments->option[row] != NULL)
             return given_twice(match->own->name, error);
         parse->arguments->option[row] = value;
+        if ((parse->command->without_secrets >> row & 1U) != 0)
+            mt_config_skip_secrets(parse->config);
         return MT_OK;
     }
     setting = (enum mt_setting)(match->setting - mt_setting_info(0));

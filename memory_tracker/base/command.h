@@ -26,6 +26,9 @@ struct mt_command {
     const char *notes;    /* further paragraphs after the options, or NULL */
     enum mt_program program;
     const struct mt_option *options; /* ended by a row whose name is NULL; may be NULL */
+    /* a bit for each row of them whose work needs no secret: _FILE forms that come after it, and
+     * those of the environment and the file, are not read, as its user may not be able to */
+    unsigned without_secrets;
     size_t least_operands, most_operands;
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "sampler/health.h"
 #include "sampler/sampler.h"
 #include "store/spool.h"
 
@@ -103,6 +104,8 @@ enum mt_err mt_sampler_hand_over(const struct mt_config *config, const char *des
         make_room(path, arguments);
         result = put(config, destination, record, false, error);
     }
+    if (result == MT_OK)
+        mt_sampler_mark_health(config, "outbox");
     if (result != MT_OK) {
         mt_error_prefix(error, "the outbox does not take the record, which is lost");
     } else if (!is_full) {

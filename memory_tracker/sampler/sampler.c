@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "proc/proc.h"
 #include "record/json.h"
+#include "sampler/health.h"
 #include "store/spool.h"
 #include "store/store.h"
 #include "store/uri.h"
@@ -72,6 +73,8 @@ static enum mt_err put_aside(const struct mt_config *config, const char *destina
     if (result == MT_OK)
         result = mt_spool_put(spool, destination, record,
                               mt_config_number(config, MT_SETTING_SPOOL_LIMIT), &failure);
+    if (result == MT_OK)
+        mt_sampler_mark_health(config, "outbox");
     if (result != MT_OK)
         result = mt_error_set(error, cause->code,
                               "%.450s; nor does the outbox take the record, which is lost "
@@ -137,9 +140,12 @@ static void deliver(const struct mt_config *config, const char *destination, str
     mt_spool_close(spool);
 }
 
-static enum mt_err judge(const struct mt_record *record, const struct mt_outcome *outcome,
-                         struct mt_error *error)
+static enum mt_err judge(const struct mt_config *config, const struct mt_record *record,
+                         const struct mt_outcome *outcome, struct mt_error *error)
 {
+    /* before anything is logged, which may have to wait for a reader */
+    if (outcome->verdict != MT_VERDICT_REJECTED && outcome->verdict != MT_VERDICT_CONFLICT)
+        mt_sampler_mark_health(config, "store");
     switch (outcome->verdict) {
     case MT_VERDICT_REJECTED:
     case MT_VERDICT_CONFLICT:
@@ -178,7 +184,7 @@ static enum mt_err keep_here(const struct mt_config *config, const char *uri,
         /* nothing that later runs could deliver to */
         *error = cause;
     } else if (result == MT_OK) {
-        result = judge(record, &outcome, error);
+        result = judge(config, record, &outcome, error);
         deliver(config, destination, store, start_ms + DELIVERY_MS);
     } else {
         result = put_aside(config, destination, record, &cause, error);

@@ -43,7 +43,7 @@ def test_a_program_and_its_page(program):
 def test_the_courier_takes_what_the_sampler_takes():
     assert man_options((PAGES / "memory-courier.1").read_text()) == {}
     options = man_options((PAGES / "memory-sampler.1").read_text())
-    assert options.pop("--print") == ""
+    assert options.pop("--print") == options.pop("--health-check") == ""
     assert help_options("memory-courier") == options
 
 
