@@ -1,0 +1,105 @@
+"""Records that must be in the history: taken in the samplers' containers, and written down."""
+
+import threading
+import time
+
+from .stack import SAMPLER, SAMPLER_USER
+
+# cron's own records have 60
+FIRST_MARK = 1000
+
+
+class Ledger:
+    """Samples on every node, beside cron, while it is entered.
+
+    Each run of the sampler gets an INTERVAL that no other has, which the record keeps: that mark is
+    written down if the run ended with 0, and then has to be in the history exactly once.
+    """
+
+    # a host has one record a second; this leaves the machine some peace
+    PAUSE_S = 2.5
+    # in the same second as cron, the sampler would find that second recorded already
+    SECONDS_OF_CRON = {56, 57, 58, 59, 0, 1, 2, 3}
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.lock = threading.Lock()
+        self.last_mark = FIRST_MARK
+        self.taken = {node.name: set() for node in stack.engines}
+        self.failed = {node.name: [] for node in stack.engines}
+        self.ending = threading.Event()
+        self.threads = []
+
+    def __enter__(self):
+        self.threads = [threading.Thread(target=self.work, args=(node,)) for node in self.stack.engines]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join()
+
+    def work(self, node):
+        while not self.ending.wait(self.PAUSE_S):
+            if int(time.time()) % 60 not in self.SECONDS_OF_CRON:
+                self.sample(node)
+
+    def sample(self, node):
+        """One run on that node; whether it ended with 0."""
+        with self.lock:
+            self.last_mark += 1
+            mark = self.last_mark
+        # one that is healthy has taken its first sample
+        running = self.stack.containers(node, SAMPLER, healthy=True)
+        if not running:
+            return False
+        done = node.docker("exec", "--user", SAMPLER_USER, running[0], "memory-sampler", "--interval",
+                           str(mark), check=False)
+        with self.lock:
+            if done.returncode == 0:
+                self.taken[node.name].add(mark)
+            else:
+                self.failed[node.name].append(f"{time.time():.1f} {done.returncode} {done.stderr}")
+        return done.returncode == 0
+
+    def counts(self):
+        with self.lock:
+            return {host: len(marks) for host, marks in self.taken.items()}
+
+    def wait_for_more(self, nodes, more=2, timeout=60):
+        """Until each of these nodes has taken that many more samples."""
+        before = self.counts()
+        self.stack.wait(
+            lambda: all(self.counts()[node.name] >= before[node.name] + more for node in nodes),
+            timeout, f"samples on {[node.name for node in nodes]}; failed: {self.failed}")
+
+    def missing(self, records):
+        """What was written down and is not in the history."""
+        with self.lock:
+            wanted = {(host, mark) for host, marks in self.taken.items() for mark in marks}
+        return wanted - {(record["host"], record["interval_s"]) for record in records}
+
+    def wait_delivered(self, timeout=90):
+        """Until all that is written down by now has arrived; returns the history."""
+        with self.lock:
+            wanted = {(host, mark) for host, marks in self.taken.items() for mark in marks}
+        history = []
+
+        def arrived():
+            history[:] = self.stack.export()
+            return wanted <= {(record["host"], record["interval_s"]) for record in history}
+        self.stack.wait(arrived, timeout, f"{len(wanted)} records to arrive")
+        return list(history)
+
+    @staticmethod
+    def doubled(records):
+        """Marks and seconds of a host that are in the history more than once."""
+        marks = [(record["host"], record["interval_s"]) for record in records
+                 if record["interval_s"] > FIRST_MARK]
+        seconds = [(record["host"], record["timestamp"]) for record in records]
+        return [each for kind in (marks, seconds) for each in set(kind) if kind.count(each) > 1]
