@@ -2,11 +2,11 @@
 
 ```console blocks hold commands after `$ ` and what they print; `...` stands for anything. They run in
 order, in a fresh copy of the sources with the programs in PATH, a history in ./var, and a memory-api
-that answers on localhost:8000. A ```sh block says in its fence why it is not run; its syntax is checked.
+that answers on localhost:8000. A ```sh block says in its fence why it is not run, or where it is typed
+(support/documents.py); its syntax is checked.
 """
 
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -15,29 +15,7 @@ import time
 import pytest
 
 from support import ROOT, clean_environment, program_path, scaled
-
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md",
-             *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-FENCE = re.compile(r"^```(\w*) *([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(document):
-    return FENCE.findall((ROOT / document).read_text())
-
-
-def commands(text):
-    """(command, expected output) of a console block; a command may go on after a backslash."""
-    found = []
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command = re.match(r"(?:[^\n]*\\\n)*[^\n]*\n", part).group()
-        found.append((command.strip(), part[len(command):]))
-    assert found, text
-    return found
-
-
-def matches(expected, printed):
-    pattern = re.escape(expected.strip()).replace(r"\.\.\.", ".*")
-    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
+from support.documents import DOCUMENTS, PLACES, blocks, commands, matches
 
 
 @pytest.fixture
@@ -84,7 +62,8 @@ def sandbox(home, start_api):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_run(document, request):
-    runnable = [text for language, _, text in blocks(document) if language == "console"]
+    runnable = [block.text for block in blocks(document)
+                if block.language == "console" and not block.place]
     if not runnable:
         return
     directory, environment = request.getfixturevalue("sandbox")
@@ -102,11 +81,21 @@ def test_commands_run(document, request):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_that_do_not_run_say_why(document):
-    for language, reason, text in blocks(document):
-        assert language in {"console", "sh", "json", "csv", "text"}, f"{document}: ```{language}"
-        if language == "sh":
-            assert reason, f"{document}: why does this not run?\n{text}"
-            subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    for block in blocks(document):
+        name = f"{document}: ```{block.language} {block.reason}\n{block.text}"
+        assert block.language in {"console", "sh", "json", "csv", "text"}, name
+        if block.language == "sh":
+            assert block.reason, f"why does this not run? {name}"
+            subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+        else:
+            assert block.place or not block.reason, name
+        assert block.place in PLACES or "typed" not in block.reason, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_fence_is_one_of_a_block(document):
+    fences = [line for line in (ROOT / document).read_text().splitlines() if "```" in line]
+    assert len(fences) == 2 * len(blocks(document)), fences
 
 
 def test_the_wildcard():
