@@ -50,7 +50,7 @@ static char *find_ferretdb(void)
 
     if (given != NULL)
         return strdup(given);
-    printed = popen("'" MT_TESTS_DIR "/testbed/build-ferretdb' --print 2>/dev/null", "re");
+    printed = popen("'" MT_TESTS_DIR "/testbed/build' ferretdb --print 2>/dev/null", "re");
     if (printed == NULL)
         return NULL;
     if (fgets(line, sizeof line, printed) != NULL)
@@ -101,7 +101,7 @@ int mongodb_use_ferretdb(void)
     const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 
     if (program == NULL)
-        return cannot_run("FerretDB has not been built; run tests/testbed/build-ferretdb");
+        return cannot_run("FerretDB has not been built; run tests/testbed/build ferretdb");
     (void)snprintf(directory, sizeof directory, "%s/mt-ferretdb-XXXXXX", memory);
     if (mkdtemp(directory) == NULL) {
         perror(directory);
