@@ -20,11 +20,11 @@ def ferretdb_program():
     if given:
         return given
     done = subprocess.run(
-        [ROOT / "tests/testbed/build-ferretdb", "--print"],
+        [ROOT / "tests/testbed/build", "ferretdb", "--print"],
         capture_output=True, text=True, check=False,
     )
     if done.returncode != 0:
-        pytest.skip("FerretDB has not been built; run tests/testbed/build-ferretdb")
+        pytest.skip("FerretDB has not been built; run tests/testbed/build ferretdb")
     return done.stdout.strip()
 
 
