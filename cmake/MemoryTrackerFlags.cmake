@@ -45,6 +45,19 @@ if(MT_FUZZ)
   target_compile_options(mt_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+if(MT_COVERAGE)
+  target_link_options(mt_flags INTERFACE --coverage)
+endif()
+
+# mt_count_lines(): what this folder's CMakeLists.txt builds counts which of its lines run
+macro(mt_count_lines)
+  add_compile_options(--coverage -fprofile-update=atomic)
+  if(CMAKE_C_COMPILER_LAUNCHER MATCHES "ccache$")
+    # the objects name the place where they were made, so none may come from another checkout
+    set(CMAKE_C_COMPILER_LAUNCHER env -u CCACHE_NOHASHDIR -u CCACHE_BASEDIR ${CMAKE_C_COMPILER_LAUNCHER})
+  endif()
+endmacro()
+
 # mt_folder_library(NAME FOLDER [LIBRARY...]): a folder of memory_tracker/ is a static library of all
 # its .c files but main.c; the libraries named are the only folders below it that it may use.
 function(mt_folder_library name folder)
