@@ -62,6 +62,7 @@ class Engine:
         self.address = address
         self.directory = world.directory / name
         self.directory.mkdir()
+        self.data = world.directory / "disk" / name
         self.socket = self.directory / "sock"
         self.options = list(options)
         self.process = None
@@ -141,7 +142,7 @@ class Engine:
         with log:
             self.process = subprocess.Popen(
                 self.command([
-                    "dockerd", "--data-root", self.directory / "data",
+                    "dockerd", "--data-root", self.data,
                     "--exec-root", self.directory / "exec", "--pidfile", self.directory / "pid",
                     "--host", f"unix://{self.socket}",
                     "--containerd", self.world.directory / "containerd/sock",
@@ -348,7 +349,7 @@ def start_containerd(world):
     with open(directory / "log", "ab") as log:
         process = subprocess.Popen(
             world.command([
-                "containerd", "--config", config, "--root", directory / "root",
+                "containerd", "--config", config, "--root", world.directory / "disk/containerd",
                 "--state", directory / "state", "--address", directory / "sock",
             ]),
             env=engine_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
