@@ -2,7 +2,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "api/follower.h"
 #include "api/health_check.h"
@@ -133,31 +132,18 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
     return result;
 }
 
-static enum mt_err run(const struct mt_config *config, const struct mt_arguments *arguments,
-                       struct mt_error *error)
+static enum mt_err work(const struct mt_run *run, struct mt_error *error)
 {
     enum mt_err result;
 
     /* what it finds is for the one who asks, not for the log */
-    if (arguments->option[OPTION_HEALTH_CHECK] != NULL)
-        return mt_health_check(mt_config_string(config, MT_SETTING_LISTEN), error);
-    result = mt_config_start_log(config, "memory-api", error);
-    return result == MT_OK ? serve(config, error) : result;
+    if (run->arguments->option[OPTION_HEALTH_CHECK] != NULL)
+        return mt_health_check(mt_config_string(run->config, MT_SETTING_LISTEN), error);
+    result = mt_config_start_log(run->config, command.name, error);
+    return result == MT_OK ? serve(run->config, error) : result;
 }
 
 int main(int argc, char **argv)
 {
-    struct mt_config *config;
-    struct mt_arguments arguments;
-    struct mt_error error = {0};
-    int status;
-
-    enum mt_err result =
-        mt_command_parse(&command, argc, argv, environ, &config, &arguments, &error);
-    if (result == MT_OK && !arguments.answered)
-        result = run(config, &arguments, &error);
-    status = result == MT_OK ? 0 : mt_command_fail(&command, &error);
-    mt_config_free(config);
-    mt_log_close();
-    return status;
+    return mt_command_main(&command, argc, argv, work);
 }

@@ -2,14 +2,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/version.h"
+
+enum { LOG_WAIT_MS = 1000 };
 
 enum { COMMON_HELP, COMMON_VERSION, COMMON_CONFIG };
 
@@ -245,6 +250,35 @@ enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *c
         return result;
     arguments->config_path = parse.config_path != NULL ? parse.config_path : MT_CONFIG_DEFAULT_PATH;
     return mt_config_load_file(*config, arguments->config_path, parse.config_path == NULL, error);
+}
+
+int mt_command_main(const struct mt_command *command, int argc, char *const *argv,
+                    mt_run_body *body)
+{
+    struct mt_config *config = NULL;
+    struct mt_arguments arguments;
+    struct mt_run run = {
+        .arguments = &arguments, .argv = argv, .start_ms = mt_clock_monotonic_ms()};
+    struct mt_error error = {0};
+    enum mt_err result =
+        mt_command_parse(command, argc, argv, environ, &config, &arguments, &error);
+    int status;
+
+    run.config = config;
+    if (result == MT_OK && !arguments.answered)
+        result = body(&run, &error);
+    status = result == MT_OK ? 0 : mt_command_fail(command, &error);
+    mt_config_free(config);
+    mt_log_close();
+    return status;
+}
+
+void mt_command_work_unattended(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    (void)umask(027);
+    mt_log_wait_at_most(LOG_WAIT_MS);
 }
 
 static void print_row(const char *name, const char *placeholder, const char *help,

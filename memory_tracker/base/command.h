@@ -54,6 +54,31 @@ enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *c
                              char *const *environment, struct mt_config **config,
                              struct mt_arguments *arguments, struct mt_error *error);
 
+/* What main has for its program; all borrowed. */
+struct mt_run {
+    const struct mt_config *config;
+    const struct mt_arguments *arguments;
+    char *const *argv;
+    int64_t start_ms; /* when main began, monotonic */
+};
+
+typedef enum mt_err mt_run_body(const struct mt_run *run, struct mt_error *error);
+
+/*
+ * mt_command_main: main, from mt_command_parse to the exit status; body does the work in between,
+ * and first of all mt_config_start_log, unless what it has to say is not for the log. Other threads
+ * have ended when it returns.
+ */
+int mt_command_main(const struct mt_command *command, int argc, char *const *argv,
+                    mt_run_body *body);
+
+/*
+ * mt_command_work_unattended: for a program of one thread that cron runs, at the begin of main. A
+ * closed pipe or a file size limit is an error to tell, not a reason to die in mid-write; files are
+ * not for everybody; and a log that nobody reads holds it up for a second at most.
+ */
+void mt_command_work_unattended(void);
+
 /* mt_command_print_help: the help text on standard output. */
 void mt_command_print_help(const struct mt_command *command);
 

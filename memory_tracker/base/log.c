@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,26 +23,43 @@ static struct {
     enum mt_log_level least;
     enum mt_log_format format;
     int fd;
-    bool never_wait;
-} out = {.program = "memory-tracker", .least = MT_LOG_INFO, .fd = STDERR_FILENO};
+    int patience_ms; /* for the reader of a pipe; -1: without end */
+    bool counts;     /* one thread only: the two below are kept */
+    bool gave_up;    /* the last line waited in vain */
+    long long lost;  /* lines since the last that was written */
+} out = {.program = "memory-tracker", .least = MT_LOG_INFO, .fd = STDERR_FILENO, .patience_ms = -1};
 
 static const char *const level_names[] = {"debug", "info", "warning", "error", "critical"};
+
+/* errno of open(2) is that of a pipe without reader, or of something that no program can open */
+static bool is_unread_pipe(const char *path)
+{
+    struct stat status;
+
+    return errno == ENXIO && stat(path, &status) == 0 && S_ISFIFO(status.st_mode);
+}
 
 enum mt_err mt_log_open(const char *program, enum mt_log_level least, enum mt_log_format format,
                         const char *path, struct mt_error *error)
 {
+    bool is_unread = false;
     int fd = STDERR_FILENO;
 
     if (strcmp(path, "-") != 0) {
-        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-        if (fd < 0)
+        /* non-blocking matters to pipes alone, which otherwise wait for a reader to come */
+        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+        is_unread = fd < 0 && is_unread_pipe(path);
+        if (fd < 0 && !is_unread)
             return mt_error_set_errno(error, MT_ERR_CONFIG, errno, "cannot open log file %s", path);
     }
     mt_log_close();
     out.program = program;
     out.least = least;
     out.format = format;
-    out.fd = fd;
+    out.fd = is_unread ? STDERR_FILENO : fd;
+    if (is_unread)
+        mt_log(MT_LOG_WARNING,
+               "nobody reads the log file %s, which is a pipe; lines go to standard error", path);
     return MT_OK;
 }
 
@@ -81,27 +99,49 @@ void mt_log_stamp(char stamp[static 32], long long unix_ms)
 
 void mt_log_never_wait(void)
 {
-    out.never_wait = true;
+    out.patience_ms = 0;
+}
+
+void mt_log_wait_at_most(int patience_ms)
+{
+    out.patience_ms = patience_ms;
+    out.counts = true;
 }
 
 /* a pipe with room takes PIPE_BUF bytes at once; a file takes anything */
-static bool takes_more(void)
+static bool takes_more(int patience_ms)
 {
     struct pollfd place = {.fd = out.fd, .events = POLLOUT};
+    int ready = poll(&place, 1, patience_ms);
 
-    return !out.never_wait || (poll(&place, 1, 0) > 0 && (place.revents & POLLOUT) != 0);
+    while (ready < 0 && errno == EINTR)
+        ready = poll(&place, 1, patience_ms);
+    return ready > 0 && (place.revents & POLLOUT) != 0;
+}
+
+/* A file takes a line as a whole, so that it does not mix with another program's. */
+static size_t most_at_once(size_t length)
+{
+    struct stat status;
+
+    if (length <= PIPE_BUF || (fstat(out.fd, &status) == 0 && S_ISREG(status.st_mode)))
+        return length;
+    return PIPE_BUF;
 }
 
 bool mt_log_line(const char *line, unsigned long length)
 {
+    /* one that waited in vain is enough for a while */
+    int patience_ms = out.gave_up ? 0 : out.patience_ms;
+
     /* a log that cannot be written must not stop the program: there is nowhere left to say it */
     while (length > 0) {
         ssize_t written;
 
-        if (!takes_more())
+        if (!takes_more(patience_ms))
             return false;
-        written = write(out.fd, line, out.never_wait && length > PIPE_BUF ? PIPE_BUF : length);
-        if (written < 0 && errno == EINTR)
+        written = write(out.fd, line, most_at_once(length));
+        if (written < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (written <= 0)
             return false;
@@ -132,26 +172,29 @@ static void append_text(struct mt_buf *line, const char *text, size_t length)
  * has its record to keep. Only this write is guarded; standard output keeps the usual meaning of a
  * closed pipe.
  */
-static void write_surviving(const char *line, size_t length)
+static bool write_surviving(const char *line, size_t length)
 {
     static const struct timespec at_once = {0};
     sigset_t pipe_signal;
     sigset_t before;
+    bool is_written;
 
     (void)sigemptyset(&pipe_signal);
     (void)sigaddset(&pipe_signal, SIGPIPE);
     (void)pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-    (void)mt_log_line(line, length);
+    is_written = mt_log_line(line, length);
     if (errno == EPIPE)
         (void)sigtimedwait(&pipe_signal, NULL, &at_once);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return is_written;
 }
 
-static void write_line(enum mt_log_level level, const char *text)
+static bool write_line(enum mt_log_level level, const char *text)
 {
     char stamp[32];
     struct mt_buf line;
     struct mt_buf valid;
+    bool is_written = false;
 
     errno = 0;
     mt_buf_init(&line, 0);
@@ -170,9 +213,22 @@ static void write_line(enum mt_log_level level, const char *text)
         mt_buf_append_char(&line, '\n');
     }
     if (!line.failed && !valid.failed)
-        write_surviving(line.data, line.length);
+        is_written = write_surviving(line.data, line.length);
     mt_buf_fini(&line);
     mt_buf_fini(&valid);
+    return is_written;
+}
+
+static void write_counting(enum mt_log_level level, const char *text)
+{
+    char notice[96];
+
+    (void)snprintf(notice, sizeof notice, "%lld log lines are lost, since nobody read them",
+                   out.lost);
+    if (out.lost > 0 && write_line(MT_LOG_WARNING, notice))
+        out.lost = 0;
+    out.gave_up = !write_line(level, text);
+    out.lost += out.gave_up;
 }
 
 void mt_log(enum mt_log_level level, const char *format, ...)
@@ -186,7 +242,10 @@ void mt_log(enum mt_log_level level, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    write_line(level, text);
+    if (out.counts)
+        write_counting(level, text);
+    else
+        (void)write_line(level, text);
     errno = saved_errno;
 }
 

@@ -16,8 +16,10 @@ enum mt_log_format {
 
 /*
  * mt_log_open: where and how to log from now on. path "-" is standard error; a file is appended to
- * and made with mode 0640. program must live as long as the process. Before this call lines go to
- * standard error as text from level info on. CONFIG if the file cannot be opened (nothing changed).
+ * and made with mode 0640; a pipe that nobody reads is not waited for, its lines go to standard
+ * error after one that says so. program must live as long as the process. Before this call lines go
+ * to standard error as text from level info on. CONFIG if the file cannot be opened (nothing
+ * changed).
  */
 enum mt_err mt_log_open(const char *program, enum mt_log_level least, enum mt_log_format format,
                         const char *path, struct mt_error *error);
@@ -49,6 +51,13 @@ bool mt_log_line(const char *line, unsigned long length);
  * start.
  */
 void mt_log_never_wait(void);
+
+/*
+ * mt_log_wait_at_most: from now on a line waits at most so long for the reader of a pipe and is
+ * lost then, and those that follow do not wait until one is taken. Their number is told before the
+ * next line that is written. For programs of one thread that have better to do than to log.
+ */
+void mt_log_wait_at_most(int patience_ms);
 
 /* mt_log_format_in_use: text or json, as given to mt_log_open. */
 enum mt_log_format mt_log_format_in_use(void);

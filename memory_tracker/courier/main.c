@@ -1,12 +1,5 @@
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/clock.h"
 #include "base/command.h"
 #include "base/interrupt.h"
-#include "base/log.h"
 #include "courier/courier.h"
 #include "store/module.h"
 
@@ -24,29 +17,17 @@ static const struct mt_command command = {
     .program = MT_PROGRAM_COURIER,
 };
 
+static enum mt_err work(const struct mt_run *run, struct mt_error *error)
+{
+    enum mt_err result = mt_config_start_log(run->config, command.name, error);
+
+    return result == MT_OK ? mt_courier_run(run->config, run->start_ms, error) : result;
+}
+
 int main(int argc, char **argv)
 {
-    int64_t start_ms = mt_clock_monotonic_ms();
-    struct mt_config *config = NULL;
-    struct mt_arguments arguments;
-    struct mt_error error = {0};
-    enum mt_err result;
-    int status = EXIT_SUCCESS;
-
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN);
-    (void)umask(027);
+    mt_command_work_unattended();
     mt_interrupt_catch();
     mt_store_use_modules();
-
-    result = mt_command_parse(&command, argc, argv, environ, &config, &arguments, &error);
-    if (result == MT_OK && !arguments.answered)
-        result = mt_config_start_log(config, command.name, &error);
-    if (result == MT_OK && !arguments.answered)
-        result = mt_courier_run(config, start_ms, &error);
-    if (result != MT_OK)
-        status = mt_command_fail(&command, &error);
-    mt_config_free(config);
-    mt_log_close();
-    return status;
+    return mt_command_main(&command, argc, argv, work);
 }

@@ -1,12 +1,4 @@
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/clock.h"
 #include "base/command.h"
-#include "base/log.h"
 #include "sampler/health.h"
 #include "sampler/sampler.h"
 
@@ -46,56 +38,35 @@ static enum mt_err check_health(const struct mt_config *config, struct mt_error 
     return result == MT_OK ? mt_command_finish_output(error) : result;
 }
 
-static enum mt_err sample(const struct mt_config *config, bool print, int64_t start_ms,
-                          char *const *argv, struct mt_error *error)
+static enum mt_err sample(const struct mt_run *run, bool print, struct mt_error *error)
 {
     struct mt_record record;
-    enum mt_err result = mt_sampler_take(config, &record, error);
+    enum mt_err result = mt_sampler_take(run->config, &record, error);
 
     if (result != MT_OK)
         return result;
     if (!print)
-        return mt_sampler_keep(config, &record, start_ms, argv, error);
+        return mt_sampler_keep(run->config, &record, run->start_ms, run->argv, error);
     result = mt_sampler_print(&record, error);
     return result == MT_OK ? mt_command_finish_output(error) : result;
 }
 
-static enum mt_err run(const struct mt_config *config, const struct mt_arguments *arguments,
-                       int64_t start_ms, char *const *argv, struct mt_error *error)
+static enum mt_err work(const struct mt_run *run, struct mt_error *error)
 {
-    bool print = arguments->option[OPTION_PRINT] != NULL;
+    bool print = run->arguments->option[OPTION_PRINT] != NULL;
     enum mt_err result;
 
-    if (print && arguments->option[OPTION_HEALTH_CHECK] != NULL)
+    if (print && run->arguments->option[OPTION_HEALTH_CHECK] != NULL)
         return mt_error_set(error, MT_ERR_USAGE, "--print and --health-check exclude each other");
     /* what it finds is for the one who asks, not for the log */
-    if (arguments->option[OPTION_HEALTH_CHECK] != NULL)
-        return check_health(config, error);
-    result = mt_config_start_log(config, command.name, error);
-    return result == MT_OK ? sample(config, print, start_ms, argv, error) : result;
+    if (run->arguments->option[OPTION_HEALTH_CHECK] != NULL)
+        return check_health(run->config, error);
+    result = mt_config_start_log(run->config, command.name, error);
+    return result == MT_OK ? sample(run, print, error) : result;
 }
 
 int main(int argc, char **argv)
 {
-    int64_t start_ms = mt_clock_monotonic_ms();
-    struct mt_config *config = NULL;
-    struct mt_arguments arguments;
-    struct mt_error error = {0};
-    enum mt_err result;
-    int status = EXIT_SUCCESS;
-
-    /* a closed pipe or a file size limit is an error to tell, not a reason to die in mid-write */
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN);
-    (void)umask(027);
-    (void)mt_log_open(command.name, MT_LOG_INFO, MT_LOG_TEXT, "-", NULL);
-
-    result = mt_command_parse(&command, argc, argv, environ, &config, &arguments, &error);
-    if (result == MT_OK && !arguments.answered)
-        result = run(config, &arguments, start_ms, argv, &error);
-    if (result != MT_OK)
-        status = mt_command_fail(&command, &error);
-    mt_config_free(config);
-    mt_log_close();
-    return status;
+    mt_command_work_unattended();
+    return mt_command_main(&command, argc, argv, work);
 }

@@ -260,6 +260,52 @@ static void test_ready_lines_pass_as_they_are(void **state)
     free(text);
 }
 
+/* What can be read from fd now. */
+static char *drain(int fd)
+{
+    char *text = calloc(1, 1 << 20);
+    size_t length = 0;
+    ssize_t got;
+
+    assert_non_null(text);
+    while ((got = read(fd, text + length, (1 << 20) - 1 - length)) > 0)
+        length += (size_t)got;
+    return text;
+}
+
+static void test_lines_that_nobody_reads_are_lost_and_counted(void **state)
+{
+    char name[64];
+    char *text;
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    (void)snprintf(name, sizeof name, "/proc/self/fd/%d", ends[1]);
+    assert_int_equal(mt_log_open("x", MT_LOG_INFO, MT_LOG_TEXT, name, NULL), MT_OK);
+    mt_log_wait_at_most(20);
+    while (write(ends[1], "................................\n", 33) > 0)
+        ;
+    while (write(ends[1], ".", 1) > 0)
+        ;
+    mt_log(MT_LOG_WARNING, "lost one");
+    mt_log(MT_LOG_WARNING, "lost two");
+    text = drain(ends[0]);
+    assert_null(strstr(text, "lost"));
+    free(text);
+    mt_log(MT_LOG_INFO, "read again");
+    mt_log(MT_LOG_INFO, "and again");
+    text = drain(ends[0]);
+    assert_matches(text,
+                   "^" STAMP " warning x: 2 log lines are lost, since nobody read them\n" STAMP
+                   " info x: read again\n" STAMP " info x: and again\n$");
+    free(text);
+    mt_log_close();
+    mt_log_wait_at_most(-1);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 static void test_stamps(void **state)
 {
     static const struct {
@@ -321,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_a_file_that_cannot_be_opened_changes_nothing),
         cmocka_unit_test(test_lines_of_threads_do_not_mix),
         cmocka_unit_test(test_ready_lines_pass_as_they_are),
+        cmocka_unit_test(test_lines_that_nobody_reads_are_lost_and_counted),
         cmocka_unit_test(test_stamps),
         cmocka_unit_test(test_level_names),
     };
