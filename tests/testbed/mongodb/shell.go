@@ -265,7 +265,8 @@ func (e *engine) scripts(input io.Reader) (code int) {
 		}
 		thrown := &goja.Exception{}
 		if errors.As(err, &thrown) {
-			fmt.Fprintln(os.Stderr, thrown.String())
+			// as mongosh: without where it was thrown
+			fmt.Fprintln(os.Stderr, thrown.Value())
 		} else {
 			fmt.Fprintln(os.Stderr, err)
 		}

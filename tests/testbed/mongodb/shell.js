@@ -141,7 +141,7 @@
     function text(value) {
         if (typeof value === 'string') return value;
         if (value instanceof Long) return `Long('${value}')`;
-        if (value instanceof Error) return value.stack || String(value);
+        if (value instanceof Error) return String(value);
         if (typeof value === 'object' && value !== null) return JSON.stringify(encode(value), null, 2);
         return String(value);
     }
