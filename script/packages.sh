@@ -8,10 +8,14 @@ build_packages=(
     libmongoc-dev libproc2-dev libsqlite3-dev libssl-dev ninja-build pkgconf procps util-linux
     zlib1g-dev
 )
+# what the container images hold besides
+image_packages=(tini)
+# to run the unit tests
+unit_packages=(libcmocka-dev)
 # to run the tests of a gcc build
 test_packages=(
-    ccache clang-format curl libcmocka-dev mandoc openssl python3 python3-bson python3-pymongo
-    python3-pytest shellcheck sqlite3 strace sysstat
+    "${unit_packages[@]}" ccache clang-format curl mandoc openssl python3 python3-bson
+    python3-pymongo python3-pytest shellcheck sqlite3 strace sysstat
 )
 # for single suites
 clang_packages=(clang clang-tidy libclang-rt-14-dev llvm)

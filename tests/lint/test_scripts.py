@@ -10,7 +10,7 @@ from support import ROOT
 def scripts():
     """Every executable text file with a shell in its first line, and what they source."""
     found = []
-    for folder in ["script", ".ci", "cron", "tests"]:
+    for folder in ["script", ".ci", "cron", "docker", "tests"]:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and (
                 path.suffix in {".sh", ".bash"} or path.read_bytes()[:20].startswith(
@@ -22,7 +22,7 @@ def scripts():
 
 def test_shellcheck():
     names = [str(path.relative_to(ROOT)) for path in scripts()]
-    assert {"script/run", "script/test", ".ci/run"} <= set(names)
+    assert {"script/run", "script/test", "docker/start", ".ci/run"} <= set(names)
     done = subprocess.run(
         ["shellcheck", "--external-sources", *names],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -31,7 +31,7 @@ def test_shellcheck():
 
 
 def test_what_is_typed_is_executable():
-    for name in ["script/run", "script/test", ".ci/run"]:
+    for name in ["script/run", "script/test", "script/image", ".ci/run"]:
         assert os.access(ROOT / name, os.X_OK), name
 
 
