@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,16 +207,20 @@ static void test_turned_away_clients_wait_unanswered_and_those_inside_stay(void 
     struct sockaddr_in address = {.sin_family = AF_INET};
     int early = socket(AF_INET, SOCK_STREAM, 0);
     int late = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    struct pollfd arrival = {.events = POLLIN};
     int file;
 
     (void)state;
     open_well("127.0.0.1:0", &listeners);
+    arrival.fd = listeners.item[0].fd;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(listeners.item[0].where.port);
     assert_int_equal(connect(early, (struct sockaddr *)&address, sizeof address), 0);
     mt_listener_turn_away(&listeners.item[0]);
     assert_int_equal(connect(late, (struct sockaddr *)&address, sizeof address), -1);
     assert_int_equal(errno, EINPROGRESS);
+    /* connect() returns before the last packet of the handshake is in */
+    assert_int_equal(poll(&arrival, 1, 10000), 1);
     assert_true(takes_client(&listeners.item[0]));
     assert_false(takes_client(&listeners.item[0]));
     (void)close(early);
