@@ -1,7 +1,6 @@
 #include "mongodb_fixture.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +16,7 @@
 #include <cmocka.h>
 #include <mongoc/mongoc.h>
 
+#include "remove_tree.h"
 #include "store/module.h"
 
 static char *base_uri;      /* of the server in use; a database may stand in it */
@@ -133,14 +133,6 @@ int mongodb_use_mongod(void)
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *level)
-{
-    (void)status;
-    (void)type;
-    (void)level;
-    return remove(path);
-}
-
 void mongodb_finish(void)
 {
     if (server > 0) {
@@ -149,7 +141,7 @@ void mongodb_finish(void)
         server = 0;
     }
     if (directory[0] != '\0')
-        (void)nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        (void)remove_tree(directory);
     directory[0] = '\0';
     free(base_uri);
     base_uri = NULL;

@@ -12,22 +12,11 @@
 
 #include "base/clock.h"
 #include "contract.h"
-#include "sqlite_fixture.h"
+#include "spool_fixture.h"
 #include "store/ops.h"
 #include "store/spool.h"
 
-enum { LONG_MS = 60000 };
-
-/* A fixture whose path is the outbox's; its store is at directory/store.db. */
-static struct mt_spool *open_spool(const struct fixture *fixture)
-{
-    struct mt_spool *spool = NULL;
-    struct mt_error error = {0};
-
-    assert_ok(mt_spool_open(fixture->path, 0, &spool, &error));
-    return spool;
-}
-
+/* beside the outbox, at directory/store.db */
 static struct mt_store *open_store(const struct fixture *fixture)
 {
     struct mt_store_options options = {.busy_wait_ms = 0};
@@ -46,24 +35,6 @@ static void put(struct mt_spool *spool, const char *destination, int64_t timesta
     struct mt_error error = {0};
 
     assert_ok(mt_spool_put(spool, destination, &record, 1000, &error));
-}
-
-static struct mt_spool_status status_of(struct mt_spool *spool, const char *destination)
-{
-    struct mt_spool_status status;
-    struct mt_error error = {0};
-
-    assert_ok(mt_spool_status(spool, destination, &status, &error));
-    return status;
-}
-
-static struct mt_spool_delivery to(const char *destination, struct mt_store *store)
-{
-    return (struct mt_spool_delivery){
-        .destination = destination,
-        .store = store,
-        .deadline_ms = mt_clock_monotonic_ms() + LONG_MS,
-    };
 }
 
 static int64_t deliver(struct mt_spool *spool, const char *destination, struct mt_store *store)

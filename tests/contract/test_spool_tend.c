@@ -13,12 +13,12 @@
 
 #include "base/clock.h"
 #include "contract.h"
-#include "sqlite_fixture.h"
+#include "spool_fixture.h"
 #include "store/ops.h"
 #include "store/spool.h"
 #include "store/spool_lock.h"
 
-enum { LONG_MS = 60000, CALLS_MOST = 64 };
+enum { CALLS_MOST = 64 };
 
 /* A store that takes everything but what `bad` names, and does that as its `manner` says. */
 struct picky_store {
@@ -79,15 +79,6 @@ static bool is_any(const struct mt_record *record)
     return true;
 }
 
-static struct mt_spool *open_spool(const struct fixture *fixture)
-{
-    struct mt_spool *spool = NULL;
-    struct mt_error error = {0};
-
-    assert_ok(mt_spool_open(fixture->path, 0, &spool, &error));
-    return spool;
-}
-
 static void put(struct mt_spool *spool, const char *destination, int64_t timestamp)
 {
     struct mt_record record = contract_record("h", timestamp, timestamp);
@@ -108,24 +99,6 @@ static void fill(const struct fixture *fixture, int count)
                    count - 1);
     fixture_exec(db, sql);
     (void)sqlite3_close(db);
-}
-
-static struct mt_spool_status status_of(struct mt_spool *spool, const char *destination)
-{
-    struct mt_spool_status status;
-    struct mt_error error = {0};
-
-    assert_ok(mt_spool_status(spool, destination, &status, &error));
-    return status;
-}
-
-static struct mt_spool_delivery to(const char *destination, struct mt_store *store)
-{
-    return (struct mt_spool_delivery){
-        .destination = destination,
-        .store = store,
-        .deadline_ms = mt_clock_monotonic_ms() + LONG_MS,
-    };
 }
 
 static void batches_grow_to_the_largest(void **state)
