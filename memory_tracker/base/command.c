@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -245,6 +246,9 @@ enum mt_err mt_command_parse(const struct mt_command *command, int argc, char *c
     }
     if (arguments->operand_count < command->least_operands)
         return mt_error_set(error, MT_ERR_USAGE, "missing argument: %s", command->operands);
+    /* not for the sampler, which has no threads, and not one file to read in vain */
+    if ((command->program & (MT_PROGRAM_API | MT_PROGRAM_TRACKER)) != 0)
+        mt_config_heed_cpu_quota(*config, mt_cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
     result = mt_config_load_environment(*config, environment, error);
     if (result != MT_OK)
         return result;

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -29,12 +29,9 @@ struct mt_config {
 static int64_t usable_cpus(void)
 {
     int64_t most = mt_setting_info(MT_SETTING_THREADS)->most;
-    cpu_set_t set;
+    int64_t count = mt_cpu_count();
 
-    /* fails only where there are more CPUs than the set has bits */
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return most;
-    return CPU_COUNT(&set) < most ? CPU_COUNT(&set) : most;
+    return count > 0 && count < most ? count : most;
 }
 
 static bool fill_default(struct mt_config *config, enum mt_setting setting)
@@ -88,6 +85,17 @@ void mt_config_free(struct mt_config *config)
         free(config->entries[i].source);
     }
     free(config);
+}
+
+void mt_config_heed_cpu_quota(struct mt_config *config, int64_t cpus)
+{
+    struct entry *threads = &config->entries[MT_SETTING_THREADS];
+
+    if (threads->origin != MT_ORIGIN_DEFAULT || cpus < 1 || cpus >= threads->number)
+        return;
+    /* it is no longer than the number that is there */
+    (void)snprintf(threads->value, strlen(threads->value) + 1, "%lld", (long long)cpus);
+    threads->number = cpus;
 }
 
 /* Reads a whole file of at most FILE_MOST_BYTES; *error is filled with code CONFIG. */

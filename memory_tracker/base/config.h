@@ -37,6 +37,9 @@ enum mt_err mt_config_set(struct mt_config *config, enum mt_setting setting, con
 /* mt_config_skip_secrets: from now on files of _FILE forms are not read; their settings stay. */
 void mt_config_skip_secrets(struct mt_config *config);
 
+/* mt_config_heed_cpu_quota: the default of THREADS is `cpus` at most; 0: as it is. */
+void mt_config_heed_cpu_quota(struct mt_config *config, int64_t cpus);
+
 /*
  * mt_config_load_environment: takes every MEMORY_TRACKER_* and DOCDB_* variable. An unknown name is
  * CONFIG with the nearest known one; so are a bad value and NAME together with NAME_FILE.
