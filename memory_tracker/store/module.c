@@ -73,6 +73,12 @@ static enum mt_err find(const char *uri, const struct mt_store_ops **ops, struct
     if (err != MT_OK)
         return err;
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL && access(path, F_OK) != 0)
+        return mt_error_set_errno(error, MT_ERR_CONFIG, errno,
+                                  "the %s store is a module of its own, which is not installed: "
+                                  "install %s with its libraries, or take the image whose tag ends "
+                                  "in -full",
+                                  name, path);
     if (library == NULL)
         return mt_error_set(error, MT_ERR_CONFIG,
                             "cannot load the %s store: %s; install the module and its libraries",

@@ -44,13 +44,14 @@ def test_a_missing_module_is_named(module):
     done, path = module()
     assert done.returncode == 4
     assert str(path) in done.stderr.replace("bin/../", "")
-    assert "install the module" in done.stderr
+    assert "the mongodb store is a module of its own, which is not installed: install " in done.stderr
+    assert "or take the image whose tag ends in -full" in done.stderr
 
 
 def test_the_api_does_not_start_without_its_module(module):
     done, path = module(program=("memory-api", "--listen", "127.0.0.1:0"))
     assert done.returncode == 4
-    assert "cannot load the mongodb store" in done.stderr
+    assert "the mongodb store is a module of its own, which is not installed" in done.stderr
     assert done.stdout == ""
 
 
