@@ -155,7 +155,7 @@ enum mt_err mt_courier_run(const struct mt_config *config, int64_t start_ms, str
                                                   : budget_ms,
     };
     int lock = -1;
-    enum mt_err result = mt_store_uri(config, &run.uri, error);
+    enum mt_err result = mt_store_uri_untold(config, &run.uri, error);
 
     if (result != MT_OK)
         return result;

@@ -65,7 +65,7 @@ static enum mt_err put(const struct mt_config *config, const char *destination,
     if (result == MT_OK && unless_full)
         result = mt_spool_count(spool, &waiting, error);
     if (result == MT_OK && unless_full && waiting >= limit)
-        result = MT_ERR_FULL;
+        result = MT_ERR_OUTBOX_FULL;
     else if (result == MT_OK)
         result = mt_spool_put(spool, destination, record, limit, error);
     mt_spool_close(spool);
@@ -99,7 +99,7 @@ enum mt_err mt_sampler_hand_over(const struct mt_config *config, const char *des
         return mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory; the record is lost");
     locate(path);
     result = put(config, destination, record, true, error);
-    is_full = result == MT_ERR_FULL && error->code == MT_OK;
+    is_full = result == MT_ERR_OUTBOX_FULL && error->code == MT_OK;
     if (is_full) {
         make_room(path, arguments);
         result = put(config, destination, record, false, error);

@@ -190,7 +190,7 @@ enum mt_err mt_spool_put(struct mt_spool *spool, const char *destination,
     else
         mt_sqlite_rollback(&spool->file);
     if (err == MT_OK && dropped > 0)
-        return mt_error_set(error, MT_ERR_FULL,
+        return mt_error_set(error, MT_ERR_OUTBOX_FULL,
                             "outbox %s: holds %" PRId64 " records, as many as it may; dropped so "
                             "far: %" PRId64 "; make the store %s reachable again",
                             spool->file.path, limit, dropped, destination);

@@ -29,7 +29,8 @@ enum mt_err mt_spool_open_reader(const char *path, int busy_wait_ms, struct mt_s
 
 /*
  * mt_spool_put: durable when it returns MT_OK. At most limit records wait; when there are that
- * many, the record is not taken, the drop is counted in the file, and the result is FULL.
+ * many, the record is not taken, the drop is counted in the file, and the result is
+ * OUTBOX_FULL.
  */
 enum mt_err mt_spool_put(struct mt_spool *spool, const char *destination,
                          const struct mt_record *record, int64_t limit, struct mt_error *error);

@@ -35,25 +35,17 @@ static enum mt_err take_text(struct mt_buf *text, char **out, struct mt_error *e
     return MT_OK;
 }
 
-/* STORE as it is given, or the URI of the DOCDB_ settings; tells which wins and what has no use. */
+/* STORE as it is given, or the URI of the DOCDB_ settings. */
 static enum mt_err choose(const struct mt_config *config, struct mt_buf *uri, const char **source,
                           struct mt_error *error)
 {
     bool has_store = mt_config_origin(config, MT_SETTING_STORE) != MT_ORIGIN_DEFAULT;
     bool has_docdb = mt_config_origin(config, MT_SETTING_DOCDB_HOST) != MT_ORIGIN_DEFAULT;
-    enum mt_setting given = mt_docdb_given(config);
 
     if (has_docdb && !has_store) {
         *source = "the store of the DOCDB_ settings";
         return mt_uri_from_docdb(config, uri, error);
     }
-    if (has_docdb)
-        mt_log(MT_LOG_WARNING, "both STORE (%s) and DOCDB_HOST (%s) are given: STORE wins",
-               mt_config_source(config, MT_SETTING_STORE),
-               mt_config_source(config, MT_SETTING_DOCDB_HOST));
-    else if (given != MT_SETTING_COUNT)
-        mt_log(MT_LOG_WARNING, "%s has no effect, since DOCDB_HOST is not given",
-               mt_config_source(config, given));
     *source = mt_config_source(config, MT_SETTING_STORE);
     mt_buf_append_string(uri, mt_config_string(config, MT_SETTING_STORE));
     return MT_OK;
@@ -86,7 +78,28 @@ static enum mt_err add_token(const struct mt_config *config, struct mt_buf *uri,
     return MT_OK;
 }
 
+static void tell_useless(const struct mt_config *config)
+{
+    bool has_store = mt_config_origin(config, MT_SETTING_STORE) != MT_ORIGIN_DEFAULT;
+    bool has_docdb = mt_config_origin(config, MT_SETTING_DOCDB_HOST) != MT_ORIGIN_DEFAULT;
+    enum mt_setting given = mt_docdb_given(config);
+
+    if (has_docdb && has_store)
+        mt_log(MT_LOG_WARNING, "both STORE (%s) and DOCDB_HOST (%s) are given: STORE wins",
+               mt_config_source(config, MT_SETTING_STORE),
+               mt_config_source(config, MT_SETTING_DOCDB_HOST));
+    else if (!has_docdb && given != MT_SETTING_COUNT)
+        mt_log(MT_LOG_WARNING, "%s has no effect, since DOCDB_HOST is not given",
+               mt_config_source(config, given));
+}
+
 enum mt_err mt_store_uri(const struct mt_config *config, char **uri, struct mt_error *error)
+{
+    tell_useless(config);
+    return mt_store_uri_untold(config, uri, error);
+}
+
+enum mt_err mt_store_uri_untold(const struct mt_config *config, char **uri, struct mt_error *error)
 {
     bool from_option = mt_config_origin(config, MT_SETTING_STORE) == MT_ORIGIN_OPTION ||
                        (mt_config_origin(config, MT_SETTING_STORE) == MT_ORIGIN_DEFAULT &&

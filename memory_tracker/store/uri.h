@@ -26,6 +26,10 @@
  */
 enum mt_err mt_store_uri(const struct mt_config *config, char **uri, struct mt_error *error);
 
+/* mt_store_uri_untold: the same without that warning, for a program whose caller gave it already.
+ */
+enum mt_err mt_store_uri_untold(const struct mt_config *config, char **uri, struct mt_error *error);
+
 /* mt_store_is_remote: the store is a server's; its records go through the outbox. */
 bool mt_store_is_remote(const char *uri);
 

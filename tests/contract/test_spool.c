@@ -136,9 +136,9 @@ static void a_full_outbox_refuses_and_counts(void **state)
 
     assert_ok(mt_spool_put(spool, "here", &record, 2, &error));
     assert_ok(mt_spool_put(spool, "there", &record, 2, &error));
-    assert_int_equal(mt_spool_put(spool, "here", &record, 2, &error), MT_ERR_FULL);
+    assert_int_equal(mt_spool_put(spool, "here", &record, 2, &error), MT_ERR_OUTBOX_FULL);
     assert_non_null(strstr(error.text, "holds 2 records"));
-    assert_int_equal(mt_spool_put(spool, "here", &record, 2, &error), MT_ERR_FULL);
+    assert_int_equal(mt_spool_put(spool, "here", &record, 2, &error), MT_ERR_OUTBOX_FULL);
     assert_int_equal(status_of(spool, NULL).waiting, 2);
     assert_int_equal(status_of(spool, NULL).dropped, 2);
     mt_spool_close(spool);

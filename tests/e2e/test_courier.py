@@ -218,7 +218,7 @@ def test_a_full_outbox_loses_the_newest_and_says_so(proxied, timestamps):
         # it was tried to make room first
         assert first.startswith("warning memory-courier: ") and "3 waiting since" in first
         assert last.startswith(
-            "error memory-sampler: disk full: the outbox does not take the record, which is lost: "
+            "error memory-sampler: outbox full: the outbox does not take the record, which is lost: "
             f"outbox {proxied.spool}: holds 3 records, as many as it may; "
             f"dropped so far: {minute - 2}; "), last
     assert waiting(proxied) == [T, T + 60, T + 120]
@@ -229,6 +229,15 @@ def test_a_full_outbox_loses_the_newest_and_says_so(proxied, timestamps):
     assert "2 delivered" in only(sample(proxied, 6, *limit))
     assert timestamps(proxied) == [T, T + 60, T + 120, T + 300, T + 360]
     assert json.loads(spool(proxied, "--json").stdout)["dropped"] == 2
+
+
+def test_a_setting_without_effect_is_told_once_a_minute(home):
+    said = sample(home, 0, env={"MEMORY_TRACKER_STORE": "http://127.0.0.1:9/",
+                                "DOCDB_HOST": "elsewhere"})
+    assert len(said) == 2
+    assert said[0] == ("warning memory-sampler: both STORE (MEMORY_TRACKER_STORE) and DOCDB_HOST "
+                       "(DOCDB_HOST) are given: STORE wins")
+    assert said[1].startswith("warning memory-courier: store unavailable: ")
 
 
 @contextmanager
@@ -414,7 +423,8 @@ def test_without_the_module_the_record_is_safe(mongodb_home):
     done = run_copy(mongodb_home, "memory-sampler", "memory-courier")
     assert done.returncode == 0
     line = only(messages(done.stderr))
-    assert line.startswith("error memory-courier: bad configuration: cannot load the mongodb store: ")
+    assert line.startswith("error memory-courier: bad configuration: the mongodb store is a module of "
+                           "its own, which is not installed: ")
     assert f"; outbox {mongodb_home.spool}: 1 waiting since " in line
     assert len(waiting(mongodb_home)) == 1
 
