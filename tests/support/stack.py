@@ -134,7 +134,8 @@ class Stack:
 
     def prepare(self):
         """What a swarm needs before it can take the stack."""
-        for network in ["mt-local", "mt-public"]:
+        present = self.docker("network", "ls", "--format", "{{.Name}}").stdout.split()
+        for network in {"mt-local", "mt-public"} - set(present):
             self.docker("network", "create", "--driver", "overlay", network)
         label = "memory-tracker.mongodb" if self.file == MONGODB else "memory-tracker.history"
         self.docker("node", "update", "--label-add", f"{label}=true", self.store_node.name)
