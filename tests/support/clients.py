@@ -75,6 +75,8 @@ class Polite:
                         self.answers += 1
             except OSError as error:
                 self.failures.append(repr(error))
+            # it asks hundreds of times a second, and leaves the processors to those that it watches
+            self.stopping.wait(0.005)
 
     def __enter__(self):
         self.thread.start()

@@ -19,6 +19,12 @@ def variants_dir():
     return Path(os.environ.get("MT_TEST_BIN_DIR", bin_dir().parent / "tests")).resolve()
 
 
+def single_threaded_build():
+    """The build that programs without threads come from, where only threads are looked at, or None."""
+    build = os.environ.get("MT_SINGLE_THREADED_BUILD")
+    return Path(build).resolve() if build else None
+
+
 def sanitizer():
     """What the build under test is sanitized for, such as "thread"; "" for none."""
     return os.environ.get("MT_SANITIZE", "")

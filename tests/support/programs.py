@@ -2,7 +2,7 @@
 
 import subprocess
 
-from .environment import bin_dir, clean_environment, variants_dir
+from .environment import bin_dir, clean_environment, single_threaded_build, variants_dir
 from .waiting import scaled
 
 
@@ -26,6 +26,9 @@ class Clock:
 
 def program_path(program, clock=None):
     """Path of memory-sampler, memory-api or memory-tracker; with a clock, of its test variant."""
+    plain = single_threaded_build()
+    if plain is not None and program != "memory-api":
+        return plain / ("bin" if clock is None else "tests") / program
     return (bin_dir() if clock is None else variants_dir()) / program
 
 
