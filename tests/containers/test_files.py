@@ -85,9 +85,9 @@ def source(name):
 
 
 def named_variables():
-    """{variable: default, or None where it has none} of all stack files."""
+    """{variable: default, or None where it has none} of all files that people deploy."""
     found = {}
-    for file in FILES:
+    for file in [*FILES, "docker-compose-dev.yml"]:
         for line in (ROOT / file).read_text().splitlines():
             for name, kind, value in VARIABLE.findall(line.partition(" # ")[0]):
                 if line.lstrip().startswith("#"):
