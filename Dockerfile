@@ -68,14 +68,15 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["memo
 ENTRYPOINT ["memory-api"]
 
 # As root, which is what cron needs to become the user of its jobs, and with no capability but
-# SETUID and SETGID; the sampler itself is never root.
+# SETUID and SETGID; the sampler itself is never root. Its health is looked at for more than a minute,
+# since a clock that was set makes the last record look old until the next one.
 FROM labelled AS sampler
 LABEL org.opencontainers.image.title="memory_tracker-sampler" \
       org.opencontainers.image.description="Memory Tracker: writes down each minute what a node's memory looks like"
 COPY --from=collected /root-of/sampler/ /
 COPY --from=collected --chown=65532:65532 /root-of/empty/ /var/lib/memory-tracker/
 ENV MEMORY_TRACKER_HEALTH_FILE=/run/memory-tracker/healthy
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["memory-sampler", "--health-check"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=15 CMD ["memory-sampler", "--health-check"]
 ENTRYPOINT ["tini", "--", "/usr/lib/memory-tracker/start", "sampler"]
 
 FROM api AS api-full
@@ -92,7 +93,7 @@ COPY --from=collected --chown=65532:65532 /root-of/empty/ /var/lib/memory-tracke
 ENV MEMORY_TRACKER_LISTEN=0.0.0.0:8000 \
     MEMORY_TRACKER_HEALTH_FILE=/run/memory-tracker/healthy
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/lib/memory-tracker/healthy"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=15 CMD ["/usr/lib/memory-tracker/healthy"]
 ENTRYPOINT ["tini", "--", "/usr/lib/memory-tracker/start", "all-in-one"]
 
 FROM packages AS test
