@@ -6,6 +6,7 @@ A ```console block, commands after `$ ` and what they print, is run by tests/doc
 """
 
 import re
+import subprocess
 from typing import NamedTuple
 
 from .environment import ROOT
@@ -62,9 +63,22 @@ def commands(text):
 
 
 def lines(text):
-    """The commands of a sh block, one a line that does not go on after a backslash; no comments."""
-    found = re.findall(r"(?:[^\n]*\\\n)*[^\n]*\n", text)
-    return [line.strip() for line in found if line.strip() and not line.startswith("#")]
+    """The commands of a sh block, as a shell would read them line by line; no comments."""
+    found = []
+    unfinished = ""
+    for line in text.splitlines(keepends=True):
+        unfinished += line
+        if not is_unfinished(unfinished):
+            found.append(unfinished.strip())
+            unfinished = ""
+    assert not unfinished, unfinished
+    return [command for command in found if command and not command.startswith("#")]
+
+
+def is_unfinished(command):
+    """Whether a shell waits for more: a quote, a loop, a here-document, a backslash at the end."""
+    done = subprocess.run(["bash", "-n"], input=command, text=True, capture_output=True, check=False)
+    return done.returncode != 0 or done.stderr != "" or command.endswith("\\\n")
 
 
 def matches(expected, printed):
