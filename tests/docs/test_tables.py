@@ -177,5 +177,37 @@ def test_documents_name_files_that_exist():
                                           "CHANGES.md"]] + sorted((ROOT / "docs").glob("*.md"))
     for document in documents:
         text = document.read_text()
-        for name in re.findall(r"\b(?:docs|memory_tracker|tests|script|cron)/[\w./-]*\w", text):
+        for name in re.findall(r"\b(?:docker|docs|memory_tracker|tests|script|cron)/[\w./-]*\w", text):
             assert (ROOT / name).exists(), f"{document.name}: {name}"
+
+
+STACKS = ["docker-compose-deploy.yml", "docker-compose-deploy-http.yml"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_labels_of_the_readme_are_those_of_the_stack(stack):
+    text = (ROOT / stack).read_text()
+    labels = re.findall(r"^        - ((?:traefik|memory-tracker)\.\S+?)=", text, re.MULTILINE)
+    labels += re.findall(r"^        - \$\{TRAEFIK_NETWORK_LABEL:-(\S+?)\}=", text, re.MULTILINE)
+    documented = [unticked(name).split("=")[0] for name, *_ in rows("README.md", "label")]
+    assert len(labels) > 8
+    assert sorted(documented) == sorted(label.removeprefix("traefik.") for label in labels)
+
+
+def variables(file):
+    """{name: default, or None where the file refuses to go without} of what a file takes."""
+    found = re.findall(r"\$\{(\w+)(:?[-?])?([^}]*)\}", (ROOT / file).read_text())
+    return {name: None if "?" in operator else default for name, operator, default in found if operator}
+
+
+def test_variables_of_the_readme_are_those_of_the_stacks():
+    known = {name: default for stack in STACKS for name, default in variables(stack).items()}
+    example = (ROOT / ".env.example").read_text()
+    documented = {unticked(name): unticked(default)
+                  for name, default, _ in rows("README.md", "variable")}
+    assert {name for name, default in known.items() if default is None} <= set(documented)
+    for name, default in documented.items():
+        assert default == (known[name] or "none"), name
+    for file in [*STACKS, "docker/traefik.yml", "docker/traefik-https.yml"]:
+        for name in variables(file):
+            assert re.search(rf"^#?{name}=", example, re.MULTILINE), f"{file}: {name}"
