@@ -177,7 +177,7 @@ def test_documents_name_files_that_exist():
                                           "CHANGES.md"]] + sorted((ROOT / "docs").glob("*.md"))
     for document in documents:
         text = document.read_text()
-        for name in re.findall(r"\b(?:docker|docs|memory_tracker|tests|script|cron)/[\w./-]*\w", text):
+        for name in re.findall(r"(?<![\w/])(?:docker|docs|memory_tracker|tests|script|cron)/[\w./-]*\w", text):
             assert (ROOT / name).exists(), f"{document.name}: {name}"
 
 
