@@ -56,13 +56,13 @@ def run(argv, check, input=None, env=None, cwd=None, timeout=120):  # pylint: di
 class Engine:
     """One engine and the machine it is on: its name, its address, its network."""
 
-    def __init__(self, world, name, address, options=()):
+    def __init__(self, world, name, address, options=(), data=None):
         self.world = world
         self.name = name
         self.address = address
         self.directory = world.directory / name
         self.directory.mkdir()
-        self.data = world.directory / "disk" / name
+        self.data = data or world.directory / "disk" / name
         self.socket = self.directory / "sock"
         self.options = list(options)
         self.process = None
@@ -342,7 +342,7 @@ def engine_environment():
     return {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8"}
 
 
-def start_containerd(world):
+def start_containerd(world, data=None):
     """The world's containerd, which its engines share."""
     directory = world.directory / "containerd"
     directory.mkdir()
@@ -351,7 +351,7 @@ def start_containerd(world):
     with open(directory / "log", "ab") as log:
         process = subprocess.Popen(
             world.command([
-                "containerd", "--config", config, "--root", world.directory / "disk/containerd",
+                "containerd", "--config", config, "--root", data or world.directory / "disk/containerd",
                 "--state", directory / "state", "--address", directory / "sock",
             ]),
             env=engine_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
