@@ -4,6 +4,7 @@ import collections
 import ipaddress
 import json
 import os
+import resource
 import secrets
 import subprocess
 import sys
@@ -116,7 +117,13 @@ class Stack:
         self.secrets = self.new_secrets()
         hashed = subprocess.run(["openssl", "passwd", "-apr1", "-stdin"], input=PASSWORD,
                                 capture_output=True, text=True, check=True).stdout.strip()
-        self.environment = {"USERNAME": USER, "HASHED_PASSWORD": hashed, **(environment or {})}
+        most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.environment = {
+            "USERNAME": USER, "HASHED_PASSWORD": hashed,
+            # a machine that is a container itself may have no more to give
+            **({"MONGO_NOFILE": str(most_files)} if 0 <= most_files < 64000 else {}),
+            **(environment or {}),
+        }
 
     def new_secrets(self):
         if self.file == MONGODB:
