@@ -136,8 +136,8 @@ def sweep():
             with open(directory / "lock", "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 remove(directory)
-        except (FileNotFoundError, BlockingIOError, PermissionError):
-            # just being made or being removed, alive, or another user's
+        except OSError:
+            # alive, just being made or removed, another's, or not yet dead: the next one's business
             continue
 
 
