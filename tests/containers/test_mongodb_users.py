@@ -199,7 +199,7 @@ def test_the_administrators_password_is_rotated_by_the_old_one(new_mongod):
     assert done.returncode == 1
     assert "mt_mongodb_root_password is not the password that the database knows for 'root'" in done.stderr
     assert "the new one" not in done.stderr
-    done = new_mongod.run_users_script(address="root@/?authSource=admin", input=new_mongod.ROOT_PASSWORD + "\n")
+    done = new_mongod.run_users_script(address="root@/?authSource=admin", typed=new_mongod.ROOT_PASSWORD + "\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("set the password of 'root' to the secret's\n")
     assert not opens(new_mongod, "root", new_mongod.ROOT_PASSWORD, "admin")
@@ -374,7 +374,7 @@ def test_its_health_check(mongod):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "MongoServerError: Command count requires authentication\n"
     done = mongod.mongosh("--eval", "db.memory_log.countDocuments()", address="root@/?authSource=admin",
-                          input="wrong\n")
+                          typed="wrong\n")
     assert done.returncode == 1 and done.stderr == "MongoServerError: Authentication failed.\n"
 
 

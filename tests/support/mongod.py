@@ -1,5 +1,6 @@
 """The stand-in for the image mongo, outside a container: a server with users and roles, and mongosh."""
 
+import functools
 import json
 import os
 import shutil
@@ -8,18 +9,22 @@ import tempfile
 from pathlib import Path
 
 import pymongo
+import pytest
 
+from .engines import testbed_program
 from .environment import ROOT
 from .waiting import scaled, wait_until
 
 USERS_SCRIPT = ROOT / "docker/mongodb-users.js"
 
 
+@functools.cache
 def mongod_program():
-    """Path of the stand-in, which is built where it is not there yet."""
-    done = subprocess.run([ROOT / "tests/testbed/build", "mongodb"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    """Path of the stand-in as script/test has built it; without it the running test is skipped."""
+    program = testbed_program("mongodb")
+    if program is None:
+        pytest.skip("the tests' MongoDB has not been built; run tests/testbed/build mongodb")
+    return program
 
 
 class Mongod:
@@ -104,13 +109,13 @@ class Mongod:
         self.process.terminate()
         return self.wait()
 
-    def mongosh(self, *arguments, address=None, input=None, env=None):
+    def mongosh(self, *arguments, address=None, typed=""):
         """Runs mongosh, by default without a user; address is user[:password]@[/?options]."""
         user, _, rest = (address or "@").partition("@")
         uri = f"mongodb://{user + '@' if user else ''}127.0.0.1:{self.port}{rest or '/test'}"
         return subprocess.run(
-            [self.shell, "--quiet", "--norc", uri, *arguments], env={**self.environment, **(env or {})},
-            input=input or "", capture_output=True, text=True, timeout=scaled(60), check=False,
+            [self.shell, "--quiet", "--norc", uri, *arguments], env=self.environment,
+            input=typed, capture_output=True, text=True, timeout=scaled(60), check=False,
         )
 
     def run_users_script(self, **options):
