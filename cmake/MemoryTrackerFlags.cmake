@@ -1,6 +1,7 @@
 # Flags that every target of the project gets through mt_flags. Third-party headers are system headers,
 # so these warnings speak of our own code only.
 include(CheckCCompilerFlag)
+include(CheckLinkerFlag)
 
 add_library(mt_flags INTERFACE)
 target_compile_definitions(mt_flags INTERFACE _GNU_SOURCE)
@@ -38,6 +39,11 @@ if(MT_SANITIZE)
   target_compile_options(mt_flags INTERFACE -fsanitize=${MT_SANITIZE} -fno-sanitize-recover=all
     -fno-omit-frame-pointer)
   target_link_options(mt_flags INTERFACE -fsanitize=${MT_SANITIZE})
+  # a third of the time, and these programs stay here
+  check_linker_flag(C -fuse-ld=gold MT_HAVE_GOLD)
+  if(MT_HAVE_GOLD)
+    target_link_options(mt_flags INTERFACE -fuse-ld=gold)
+  endif()
 endif()
 
 if(MT_FUZZ)
