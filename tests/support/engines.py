@@ -8,6 +8,8 @@
 All live in one World (world.py): nothing of them is in the machine's network or is left behind.
 """
 
+import concurrent.futures
+import functools
 import os
 import subprocess
 from pathlib import Path
@@ -24,6 +26,7 @@ CLIENT = 100
 SWITCH = 254
 
 
+@functools.cache
 def testbed_program(name):
     """Path of a program that tests/testbed/build makes, or None while it has not been built."""
     done = subprocess.run(
@@ -254,6 +257,12 @@ class Engines:
         for process in [self.containerd, *(node.process for node in self.nodes)]:
             if process is not None:
                 process.wait(scaled(30))
+
+    def load(self, *names):
+        """Puts images that images.py has built into every engine."""
+        with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
+            for loaded in [pool.submit(node.load, *names) for node in self.nodes]:
+                loaded.result()
 
     def __getitem__(self, index):
         return self.nodes[index]

@@ -87,20 +87,20 @@ def builder():
             world = World(network="machine")
         except WorldError as error:
             pytest.skip(f"no container engines: {error}")
-        with world:
-            containerd = start_containerd(world, place / "containerd")
+        with contextlib.ExitStack() as ends:
+            containerd = []
+            ends.callback(lambda: [process.wait() for process in containerd])
+            ends.enter_context(world)
+            containerd.append(start_containerd(world, place / "containerd"))
             engine = Engine(world, "builder", None, data=place / "data", options=[
                 "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
                 "--ip-masq=false",
             ])
             engine.start()
+            ends.callback(engine.stop)
             import_base(engine, base)
-            try:
-                yield engine
-            finally:
-                prune_layers(engine)
-                engine.stop()
-        containerd.wait()
+            yield engine
+            prune_layers(engine)
 
 
 def base_archive():
@@ -139,6 +139,13 @@ def human_bytes(text):
     """1.5GB -> 1500000000, as docker writes sizes."""
     number, unit = re.fullmatch(r"([0-9.]+)([kMGT]?)B", text).groups()
     return float(number) * 1000 ** " kMGT".index(unit or " ")
+
+
+def git(*args):
+    return subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, *args],
+        capture_output=True, text=True, check=True,
+    ).stdout
 
 
 def digest(*parts):
@@ -253,19 +260,11 @@ class ProjectSet(ImageSet):
     prefix = "project"
 
     def key(self):
-        git = ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT]
-        listed = subprocess.run(
-            [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            capture_output=True, text=True, check=True,
-        ).stdout.split("\0")
         # the commit is in the images' labels; of the tests nothing is in them
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True,
-        ).stdout
-        parts = [base_archive().name, head]
-        for name in sorted(filter(None, listed)):
+        parts = [base_archive().name, git("rev-parse", "HEAD")]
+        for name in sorted(git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")):
             path = ROOT / name
-            if not name.startswith("tests/") and path.is_file():
+            if name and not name.startswith("tests/") and path.is_file():
                 parts += [name, path.stat().st_mode & 0o111, hashlib.sha256(path.read_bytes()).hexdigest()]
         return digest(*parts)
 

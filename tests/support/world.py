@@ -143,7 +143,7 @@ def sweep():
 
 def remove(directory):
     """Removes a world's directory and the control groups that are called after it."""
-    for hierarchy in (CGROUPS, *CGROUPS.iterdir()):
+    for hierarchy in [CGROUPS, *CGROUPS.glob("*")]:
         for group in hierarchy.glob(directory.name + "*"):
             for path, _, _ in os.walk(group, topdown=False):
                 os.rmdir(path)
