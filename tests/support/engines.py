@@ -18,9 +18,9 @@ import pytest
 
 from .environment import ROOT, clean_environment
 from .waiting import scaled, wait_until
-from .world import World, WorldError, find_tool, missing_for_a_world
+from .world import SYSTEM_PATH, World, WorldError, find_tool, missing_for_a_world
 
-TOOLS = ("docker", "dockerd", "containerd", "containerd-shim-runc-v2", "runc", "iptables", "tail")
+TOOLS = ("docker", "dockerd", "containerd", "containerd-shim-runc-v2", "runc", "iptables")
 SUBNET = "10.77.0"
 CLIENT = 100
 SWITCH = 254
@@ -89,7 +89,7 @@ class Engine:
         return clean_environment({
             "DOCKER_HOST": f"unix://{self.socket}",
             "HOME": home,
-            "PATH": f"{programs}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
+            "PATH": f"{programs}:{os.environ.get('PATH', '')}:{SYSTEM_PATH}",
         })
 
     def docker(self, *args, check=True, input=None, env=None, client="old",  # pylint: disable=W0622
@@ -348,7 +348,7 @@ def compose_program(version):
 
 def engine_environment():
     """What an engine gets to see: the same everywhere, no proxies, no settings of anybody's."""
-    return {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8"}
+    return {"PATH": SYSTEM_PATH, "HOME": "/", "LC_ALL": "C.UTF-8"}
 
 
 def start_containerd(world, data=None):

@@ -19,8 +19,9 @@ PREFIX = "mt-world-"
 CGROUPS = Path("/sys/fs/cgroup")
 # of which only what is written takes room
 DISK_BYTES = 32 << 30
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 # what a world needs; without one of them there is none
-TOOLS = ("unshare", "nsenter", "ip", "mount", "setsid")
+TOOLS = ("unshare", "nsenter", "ip", "mount", "mkfs.ext4")
 
 
 class WorldError(Exception):
@@ -28,7 +29,7 @@ class WorldError(Exception):
 
 
 def find_tool(name):
-    return shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+    return shutil.which(name, path=SYSTEM_PATH)
 
 
 def missing_for_a_world(*tools):
@@ -56,6 +57,7 @@ class World:
             self.keeper = subprocess.Popen(
                 [sys.executable, "-S", __file__, "keep", self.directory, network],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[lock.fileno()], text=True,
+                env={**os.environ, "PATH": SYSTEM_PATH},
             )
         answer = self.keeper.stdout.readline()
         if not answer.startswith("ready "):
