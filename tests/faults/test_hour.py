@@ -75,7 +75,7 @@ class Fleet:
 
     def finish(self, number):
         """Minutes until nothing waits: one, where the machine is not too busy for it."""
-        for minute in range(number, number + 5):
+        for minute in range(number, number + 30):
             self.minute(minute, interval=20)
             if self.left("count(*) FROM waiting") == 0:
                 break
