@@ -33,6 +33,6 @@ class Home:
         """Imports CSV text into the store."""
         source = self.path / "import.csv"
         source.write_text(text)
-        done = self.run("memory-tracker", "import", source)
+        done = self.run("memory-tracker", "import", source, timeout=300)
         assert done.returncode == 0, done.stderr
         return done
