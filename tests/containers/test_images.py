@@ -156,6 +156,10 @@ def test_the_sbom_lists_every_package_and_every_file(contents):
             text = content.texts[path]
             assert sums == {"SHA1": hashlib.sha1(text).hexdigest(),
                             "SHA256": hashlib.sha256(text).hexdigest()}, (name, path)
+        everything = sorted(hashlib.sha1(content.texts[path]).hexdigest() for path in there)
+        (image,) = [package for package in sbom["packages"] if package["SPDXID"] == "SPDXRef-Image"]
+        assert image["packageVerificationCode"]["packageVerificationCodeValue"] == hashlib.sha1(
+            "".join(everything).encode()).hexdigest()
         ids = [thing["SPDXID"] for thing in (*sbom["packages"], *sbom["files"])]
         assert len(ids) == len(set(ids))
         assert all(re.fullmatch(r"SPDXRef-[A-Za-z0-9.-]+", id_) for id_ in ids)
