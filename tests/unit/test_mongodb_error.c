@@ -71,6 +71,19 @@ static void each_failure_has_its_code(void **state)
     }
 }
 
+static void a_login_that_is_cut_off_tells_nothing_of_the_password(void **state)
+{
+    const struct mongodb_store store = {.name = store_name};
+    struct mt_error error = said(&store, MONGOC_ERROR_CLIENT, MONGOC_ERROR_CLIENT_AUTHENTICATE,
+                                 "Failed to send \"saslContinue\" command with database \"d\": "
+                                 "Failure during socket delivery: Connection timed out (110)",
+                                 NULL);
+
+    (void)state;
+    assert_int_equal(error.code, MT_ERR_UNAVAILABLE);
+    assert_non_null(strstr(error.text, "read: the connection failed: Failed to send"));
+}
+
 static void what_passes_by_itself_is_unavailable(void **state)
 {
     const struct mongodb_store store = {.name = store_name};
@@ -151,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_failure_has_its_code),
+        cmocka_unit_test(a_login_that_is_cut_off_tells_nothing_of_the_password),
         cmocka_unit_test(what_passes_by_itself_is_unavailable),
         cmocka_unit_test(a_failed_search_tells_what_each_server_said),
         cmocka_unit_test(tls_failures_tell_what_to_check),

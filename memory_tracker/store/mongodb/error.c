@@ -107,6 +107,8 @@ static const struct {
     {"certificate verify failed",
      {0, MT_ERR_UNAVAILABLE,
       "the server's certificate is not accepted; check tlsCAFile and the host's name in the URI"}},
+    /* under the code of a wrong password, too, where it is the login that was cut off */
+    {"Failed to send \"", {0, MT_ERR_UNAVAILABLE, "the connection failed"}},
 };
 
 static const struct row unknown = {0, MT_ERR_FAILED, "failed"};
