@@ -23,12 +23,11 @@ IMAGES = (API, f"{API}-full", SAMPLER, f"{SAMPLER}-full", ALL_IN_ONE)
 WITH_CRON = (SAMPLER, f"{SAMPLER}-full", ALL_IN_ONE)
 SETUID_AND_SETGID = 1 << 7 | 1 << 6
 DATA = "/var/lib/memory-tracker"
-# for a container that does without a network
-ALONE = (*HARDENED, "--network", "none")
+# for a container that does without a network; its health is known in tests' time, while the images'
+# own interval is that of test_dev.py
+ALONE = (*HARDENED, "--network", "none", "--health-interval", "1s")
 # for a sampler, with a volume that goes with it
 SAMPLING = (*ALONE, *CRON, "--volume", DATA)
-# an answer in tests' time; the images' own numbers are for years
-QUICK = ("--health-interval", "1s", "--health-retries", "1")
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +287,7 @@ def test_the_first_sample_does_not_wait_for_cron(start, no_cron):
 
 
 def test_a_sampler_that_stores_nothing_becomes_unhealthy(start, no_cron):
-    sampler = start(SAMPLER, *SAMPLING, *no_cron, *QUICK, "--hostname", "here")
+    sampler = start(SAMPLER, *SAMPLING, *no_cron, "--health-retries", "1", "--hostname", "here")
     sampler.wait_health("healthy")
     sign = sampler.path("/run/memory-tracker/healthy")
     written, place = sign.read_text().split()
@@ -299,8 +298,8 @@ def test_a_sampler_that_stores_nothing_becomes_unhealthy(start, no_cron):
 
 def test_what_the_sampler_says_is_in_the_container_s_log(start, tmp_path):
     tmp_path.chmod(0o755)
-    sampler = start(SAMPLER, *ALONE, *CRON, *QUICK, "--health-start-period", "1s", "--hostname",
-                    "here", "--volume", f"{tmp_path}:{DATA}:ro")
+    sampler = start(SAMPLER, *ALONE, *CRON, "--health-retries", "1", "--health-start-period", "1s",
+                    "--hostname", "here", "--volume", f"{tmp_path}:{DATA}:ro")
     sampler.wait_log("error memory-sampler: ")
     assert "which is lost" in sampler.log()
     sampler.wait_health("unhealthy")
@@ -386,7 +385,8 @@ def test_what_is_missing_is_told_at_once_with_what_to_type(start, options, statu
 
 
 def test_it_runs_without_the_options_that_make_it_safer(start, no_cron):
-    sampler = start(SAMPLER, "--network", "none", *no_cron, "--hostname", "here")
+    sampler = start(SAMPLER, "--network", "none", "--health-interval", "1s", *no_cron,
+                    "--hostname", "here")
     sampler.wait_health("healthy")
     sampler.node.docker("restart", sampler.id)
     wait_until(lambda: len(records(sampler)) == 2, what="the first sample after a restart",
@@ -405,8 +405,8 @@ def test_other_commands_run_as_the_sampler_s_user(node):
 
 
 def test_all_in_one_serves_what_it_samples(node, start, no_cron):
-    both = start(ALL_IN_ONE, *HARDENED, *CRON, *no_cron, "--hostname", "here", "--publish", "8000:8000",
-                 "--volume", f"all-in-one:{DATA}")
+    both = start(ALL_IN_ONE, *HARDENED, *CRON, *no_cron, "--health-interval", "1s", "--hostname",
+                 "here", "--publish", "8000:8000", "--volume", f"all-in-one:{DATA}")
     both.wait_health("healthy")
     users = {status["Name"]: status["Uid"].split()[0] for status in both.processes().values()}
     assert users["memory-api"] == str(USER)
