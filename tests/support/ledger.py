@@ -37,7 +37,8 @@ class Ledger:
         self.threads = []
 
     def __enter__(self):
-        self.threads = [threading.Thread(target=self.work, args=(node,)) for node in self.stack.engines]
+        self.threads = [
+            threading.Thread(target=self.work, args=(node,)) for node in self.stack.engines]
         for thread in self.threads:
             thread.start()
         return self
@@ -65,8 +66,8 @@ class Ledger:
         if not running:
             return False
         begin = time.time()
-        done = node.docker("exec", "--user", SAMPLER_USER, running[0], "memory-sampler", "--interval",
-                           str(mark), check=False)
+        done = node.docker("exec", "--user", SAMPLER_USER, running[0], "memory-sampler",
+                           "--interval", str(mark), check=False)
         with self.lock:
             if done.returncode == 0:
                 self.taken[node.name][mark] = begin

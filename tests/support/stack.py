@@ -28,7 +28,7 @@ Answer = collections.namedtuple("Answer", "status headers text")
 
 
 class Visitors:
-    """Clients outside of the swarm, each with an address of its own, as a limit by address wants."""
+    """Clients outside of the swarm, each with an address of its own: the limit is by address."""
 
     NETWORK = ipaddress.ip_network("10.78.0.0/16")
     # those of Load come from the upper half
