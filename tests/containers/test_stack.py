@@ -68,28 +68,28 @@ def deploy_and_time(stack):
 
 
 @pytest.fixture(scope="module")
-def stack(engines):
-    """With MongoDB; the hash is apr1."""
-    stack = Stack(engines, MONGODB, engines[0], QUICK)
-    stack.prepare()
-    stack.deploy_traefik()
-    stack.seconds = deploy_and_time(stack)
-    return stack
-
-
-@pytest.fixture(scope="module")
-def http_stack(engines, stack):
-    """Without MongoDB, in the place of the other; the hash is bcrypt."""
-    stack.remove()
+def http_stack(engines):
+    """Without MongoDB; the hash is bcrypt."""
     hashed = subprocess.run(
         ["perl", "-e", "print crypt($ARGV[0], $ARGV[1])", PASSWORD, "$2b$05$MemoryTrackerTest.abce"],
         capture_output=True, text=True, check=True).stdout
     assert len(hashed) == 60
     http_stack = Stack(engines, HTTP, engines[0], {**QUICK, "HASHED_PASSWORD": hashed})
-    http_stack.visitors = stack.visitors
     http_stack.prepare()
+    http_stack.deploy_traefik()
     http_stack.seconds = deploy_and_time(http_stack)
     return http_stack
+
+
+@pytest.fixture(scope="module")
+def stack(engines, http_stack):
+    """With MongoDB, in the place of the other; the hash is apr1."""
+    http_stack.remove()
+    stack = Stack(engines, MONGODB, engines[0], QUICK)
+    stack.visitors = http_stack.visitors
+    stack.prepare()
+    stack.seconds = deploy_and_time(stack)
+    return stack
 
 
 class Container:
@@ -291,6 +291,36 @@ def assert_mounts(container, name, writable):
     assert done.returncode != 0 and "Read-only file system" in done.stderr, name
 
 
+def test_without_mongodb_answers(http_stack, capsys):
+    assert_answers(http_stack, capsys)
+
+
+def test_without_mongodb_networks_are_separate(http_stack):
+    found = containers(http_stack.manager)
+    traefik, api, sampler = (found[name] for name in [
+        "traefik_traefik", f"{NAME}_{API}", f"{NAME}_{SAMPLER}"])
+    assert set(api.addresses) == {"mt-local", "mt-public"}
+    assert set(sampler.addresses) == {"mt-local"}
+    assert set(traefik.look_up(SAMPLER, API)) == {API}
+    assert not traefik.connects(api.addresses["mt-local"], 8000, patience=1)
+    assert sampler.look_up(API) == {API: {api.addresses["mt-local"]}}
+    # who may push has a token, the password is not one
+    push = ["-X", "POST", "-H", "Content-Type: application/x-ndjson", "-d", "{}"]
+    assert sampler.status(f"http://{api.addresses['mt-local']}:8000/memory-logs", *push) == "401"
+    assert http_stack.get("", *push, "-u", f"{USER}:{PASSWORD}").status == 401
+
+
+def test_without_mongodb_no_secret_shows(http_stack):
+    assert_no_secret_shows(http_stack)
+
+
+def test_without_mongodb_confined(http_stack):
+    assert_confined(http_stack, {
+        API: {"/tmp", "/var/lib/memory-tracker"},
+        SAMPLER: {"/run", "/var/lib/memory-tracker"},
+    })
+
+
 def test_answers(stack, capsys):
     assert_answers(stack, capsys)
 
@@ -403,53 +433,8 @@ def test_confined(stack):
     })
 
 
-def test_api_outlives_mongodb(stack):
-    """Swarm kills what is unhealthy, and an API without its store is not."""
-    api = containers(stack.manager)[f"{NAME}_{API}"]
-    before = set(stack.containers(stack.manager, API))
-    stack.docker("service", "scale", "--detach", f"{NAME}_mongodb=0")
-    stack.wait(lambda: not stack.containers(stack.manager, "mongodb"), 60, "MongoDB to stop")
-    stack.wait(lambda: api.status("http://127.0.0.1:8000/readyz") == "503", 30, "the API to notice")
-    assert stack.manager.docker("exec", api.id, "memory-api", "--health-check").returncode == 0
-    answer = stack.get()
-    assert answer.status == 200 and int(answer.headers["age"]) >= 0
-    stack.execute(stack.manager, SAMPLER, "memory-sampler", user=SAMPLER_USER)
-    assert set(stack.containers(stack.manager, API)) == before
-
-
-def test_without_mongodb_answers(http_stack, capsys):
-    assert_answers(http_stack, capsys)
-
-
-def test_without_mongodb_networks_are_separate(http_stack):
-    found = containers(http_stack.manager)
-    traefik, api, sampler = (found[name] for name in [
-        "traefik_traefik", f"{NAME}_{API}", f"{NAME}_{SAMPLER}"])
-    assert set(api.addresses) == {"mt-local", "mt-public"}
-    assert set(sampler.addresses) == {"mt-local"}
-    assert set(traefik.look_up(SAMPLER, API)) == {API}
-    assert not traefik.connects(api.addresses["mt-local"], 8000, patience=1)
-    assert sampler.look_up(API) == {API: {api.addresses["mt-local"]}}
-    # who may push has a token, the password is not one
-    push = ["-X", "POST", "-H", "Content-Type: application/x-ndjson", "-d", "{}"]
-    assert sampler.status(f"http://{api.addresses['mt-local']}:8000/memory-logs", *push) == "401"
-    assert http_stack.get("", *push, "-u", f"{USER}:{PASSWORD}").status == 401
-
-
-def test_without_mongodb_no_secret_shows(http_stack):
-    assert_no_secret_shows(http_stack)
-
-
-def test_without_mongodb_confined(http_stack):
-    assert_confined(http_stack, {
-        API: {"/tmp", "/var/lib/memory-tracker"},
-        SAMPLER: {"/run", "/var/lib/memory-tracker"},
-    })
-
-
-def test_https(http_stack):
+def test_https(stack):
     """docker/traefik-https.yml on top: port 80 sends to 443, which asks for the password."""
-    stack = http_stack
     stack.docker("node", "update", "--label-add", "memory-tracker.certificates=true", stack.manager.name)
     stack.docker("stack", "deploy", "--resolve-image", "never", "-c", str(ROOT / "docker/traefik.yml"),
                  "-c", str(ROOT / "docker/traefik-https.yml"), "traefik", env=stack.environment)
@@ -475,3 +460,16 @@ def test_https(http_stack):
     assert_mounts(traefik, "traefik", {"/var/tmp"})
     stored = stack.manager.inside(["stat", "-c", "%u %a", f"/proc/{traefik.pid}/root/var/tmp/acme.json"])
     assert stored.stdout.split() == ["65532", "600"]
+
+
+def test_api_outlives_mongodb(stack):
+    """Swarm kills what is unhealthy, and an API without its store is not."""
+    api = containers(stack.manager)[f"{NAME}_{API}"]
+    before = set(stack.containers(stack.manager, API))
+    stack.docker("service", "scale", "--detach", f"{NAME}_mongodb=0")
+    stack.wait(lambda: not stack.containers(stack.manager, "mongodb"), 60, "MongoDB to stop")
+    stack.wait(lambda: api.status("http://127.0.0.1:8000/readyz") == "503", 30, "the API to notice")
+    assert stack.manager.docker("exec", api.id, "memory-api", "--health-check").returncode == 0
+    # what it knows it goes on telling
+    assert api.status("http://127.0.0.1:8000/memory-logs/") == "200"
+    assert set(stack.containers(stack.manager, API)) == before
