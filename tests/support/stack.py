@@ -23,6 +23,8 @@ SAMPLER = "memory_tracker-sampler"
 SECRETS_VERSION = "v1"
 # who samples, in the containers
 SAMPLER_USER = "memory-tracker"
+# states of a task that runs no more; "" is that of one that is forgotten
+ENDED = {"", "complete", "shutdown", "failed", "rejected", "orphaned", "remove"}
 
 Answer = collections.namedtuple("Answer", "status headers text")
 
@@ -207,9 +209,11 @@ class Stack:
     def wait_ended(self, tasks, timeout=120):
         """Until none of these tasks has a container any more that runs."""
         def ended():
-            running = [self.docker("inspect", "--type", "task", "--format", "{{.Status.State}}", task,
-                                   check=False).stdout.strip() for task in tasks]
-            return all(state in ("", "complete", "shutdown", "failed") for state in running)
+            states = [
+                self.docker("inspect", "--type", "task", "--format", "{{.Status.State}}", task,
+                            check=False).stdout.strip()
+                for task in tasks]
+            return all(state in ENDED for state in states)
         self.wait(ended, timeout, "the old tasks to end")
 
     def inspect(self, service):
