@@ -23,7 +23,7 @@ valgrind_packages=(valgrind)
 coverage_packages=(gcovr)
 # engines of the tests' own, their clients, the base image, the networks between them
 container_packages=(
-    debootstrap docker-compose docker.io iproute2 iptables python3-yaml tini
+    apache2-utils debootstrap docker-compose docker.io iproute2 iptables python3-yaml tini
 )
 reference_packages=(python3-venv)
 testbed_packages=(ca-certificates curl python3)

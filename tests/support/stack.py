@@ -29,6 +29,12 @@ ENDED = {"", "complete", "shutdown", "failed", "rejected", "orphaned", "remove"}
 Answer = collections.namedtuple("Answer", "status headers text")
 
 
+def limits_of_this_machine():
+    """Variables of .env.example for a machine that is a container itself and has less to give."""
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return {"MONGO_NOFILE": str(most_files)} if 0 <= most_files < 64000 else {}
+
+
 class Visitors:
     """Clients outside of the swarm, each with an address of its own: the limit is by address."""
 
@@ -119,11 +125,8 @@ class Stack:
         self.secrets = self.new_secrets()
         hashed = subprocess.run(["openssl", "passwd", "-apr1", "-stdin"], input=PASSWORD,
                                 capture_output=True, text=True, check=True).stdout.strip()
-        most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.environment = {
-            "USERNAME": USER, "HASHED_PASSWORD": hashed,
-            # a machine that is a container itself may have no more to give
-            **({"MONGO_NOFILE": str(most_files)} if 0 <= most_files < 64000 else {}),
+            "USERNAME": USER, "HASHED_PASSWORD": hashed, **limits_of_this_machine(),
             **(environment or {}),
         }
 

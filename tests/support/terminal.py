@@ -18,11 +18,12 @@ class Terminal:
     """bash on a terminal of its own; Ctrl-C and questions on /dev/tty work as for a person.
 
     argv is what runs bash, such as a command that enters a network namespace. `transcript` has all
-    that was typed and printed.
+    that was typed and printed. A command that takes longer than timeout seconds is a failure.
     """
 
-    def __init__(self, environment, directory, argv=()):
+    def __init__(self, environment, directory, argv=(), timeout=120):
         self.transcript = ""
+        self.timeout = timeout
         master, slave = pty.openpty()
         attributes = termios.tcgetattr(slave)
         attributes[1] &= ~termios.OPOST
@@ -30,9 +31,9 @@ class Terminal:
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
         self._master = master
         self._process = subprocess.Popen(
-            [*argv, "env", "--default-signal", "setsid", "--ctty", "--wait",
+            [*argv, "env", "--default-signal", f"--chdir={directory}", "setsid", "--ctty", "--wait",
              "bash", "--norc", "--noprofile", "--noediting", "-i"],
-            cwd=directory, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             env={**environment, "TERM": "dumb", "PS1": f"{PROMPT} $?\n", "PS2": "", "HISTFILE": ""},
         )
         os.close(slave)
@@ -48,7 +49,7 @@ class Terminal:
     def __exit__(self, *exception):
         self.close()
 
-    def type(self, command, answers=(), timeout=120):
+    def type(self, command, answers=()):
         """Types the command and waits for its end: (exit status, output).
 
         answers are (question, answer) for what it asks meanwhile, in that order.
@@ -56,11 +57,11 @@ class Terminal:
         self.start(command)
         output = ""
         for question, answer in answers:
-            output += self._read_until(re.escape(question), timeout)
+            output += self._read_until(re.escape(question), self.timeout)
             self._write(answer + "\n")
-        output += self._read_until(rf"{PROMPT} \d+\n", timeout)
+        output += self._read_until(rf"{PROMPT} \d+\n", self.timeout)
         output, _, status = output.rpartition(f"{PROMPT} ")
-        self.transcript += output
+        self.transcript += output if output.endswith("\n") or not output else output + "\n"
         return int(status), output
 
     def start(self, command):
@@ -68,10 +69,16 @@ class Terminal:
         self.transcript += f"$ {command}\n"
         self._write(command + "\n")
 
-    def interrupt(self, timeout=60):
-        """Presses Ctrl-C and waits for the prompt; returns what was printed since the start."""
+    def look(self):
+        """Reads what has been printed by now, of a command that was started."""
+        while select.select([self._master], [], [], 0)[0]:
+            self.transcript += self._read()
+
+    def interrupt(self):
+        """Presses Ctrl-C and waits for the prompt; returns what was printed since."""
+        self.look()
         self._write("\x03")
-        output = self._read_until(rf"{PROMPT} \d+\n", timeout)
+        output = self._read_until(rf"{PROMPT} \d+\n", self.timeout)
         self.transcript += output.rpartition(f"{PROMPT} ")[0]
         return output
 
@@ -97,5 +104,8 @@ class Terminal:
             left = deadline - time.monotonic()
             ready = select.select([self._master], [], [], max(left, 0))[0]
             assert ready, f"{self.transcript}{text}\n-- and no {pattern!r} within {timeout} s"
-            text += os.read(self._master, 65536).decode(errors="replace").replace("\r", "")
+            text += self._read()
         return text
+
+    def _read(self):
+        return os.read(self._master, 65536).decode(errors="replace").replace("\r", "")
