@@ -1,6 +1,8 @@
 #include "api/follower.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "api/store_log.h"
 #include "api/window.h"
@@ -11,6 +13,7 @@ enum {
     CHANGES_AT_ONCE = 4096,
     HURRY_MS = 100, /* least time between two polls that workers' errors ask for */
     SAY_AGAIN_MS = 60000,
+    AWAIT_PAUSE_MS = 10,
 };
 
 struct mt_follower {
@@ -18,6 +21,7 @@ struct mt_follower {
     struct mt_store_log *log;
     struct mt_ticker *ticker;
     struct mt_gauge returns;
+    struct mt_gauge answered;   /* 1: the store has answered, ever */
     struct mt_gauge polled_ms;  /* when the last poll began */
     struct mt_gauge through_ms; /* when a worker last got an answer of the store */
     /* the ticker's thread's */
@@ -122,8 +126,10 @@ static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "no memory for recent records");
     /* what arrives while the scan runs comes again as a change */
     code = mt_store_token(follower->store, &follower->token, error);
-    if (code == MT_OK)
+    if (code == MT_OK) {
+        mt_gauge_set(&follower->answered, 1);
         code = scan_all(&filling, error);
+    }
     if (code != MT_OK) {
         mt_window_free(filling.window);
         return code;
@@ -347,6 +353,32 @@ enum mt_err mt_follower_start(const struct mt_follower_options *options,
     else
         mt_follower_stop(new);
     return code;
+}
+
+/* The signals that end the program are blocked, and wait for the event loop that will take them. */
+static bool is_ending(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1 ||
+            sigismember(&pending, SIGHUP) == 1);
+}
+
+void mt_follower_await(struct mt_follower *follower, int64_t most_ms)
+{
+    const struct timespec pause = {.tv_nsec = AWAIT_PAUSE_MS * 1000000L};
+    int64_t end_ms = mt_clock_monotonic_ms() + most_ms;
+    int64_t now_ms;
+
+    while (mt_gauge_get(&follower->answered) == 0 && !is_ending()) {
+        now_ms = mt_clock_monotonic_ms();
+        if (now_ms >= end_ms)
+            return;
+        if (now_ms - mt_gauge_get(&follower->polled_ms) >= HURRY_MS)
+            mt_ticker_hurry(follower->ticker);
+        (void)nanosleep(&pause, NULL);
+    }
 }
 
 void mt_follower_stop(struct mt_follower *follower)

@@ -18,6 +18,7 @@
 enum {
     STORE_TIMEOUT_MS = 3000, /* short, so that the end of the program is not held up */
     POLL_MS = 500,
+    FIRST_ANSWER_MS = 5000, /* how long a store that is a server may take to come within reach */
 };
 
 enum { OPTION_HEALTH_CHECK };
@@ -80,8 +81,12 @@ static enum mt_err serve_store(struct mt_server_options *server, int64_t stale_l
 
     if (mt_store_is_remote(server->store)) {
         result = mt_follower_start(&follow, &follower, error);
-        if (result == MT_OK)
+        if (result == MT_OK) {
             server->standby = mt_follower_standby(follower);
+            /* where a container begins, its network may follow a second later: who is sent here as
+             * soon as it is healthy gets no 503 for that */
+            mt_follower_await(follower, FIRST_ANSWER_MS);
+        }
     }
     if (result == MT_OK)
         result = mt_server_run(server, error);

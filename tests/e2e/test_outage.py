@@ -133,6 +133,26 @@ def test_a_store_that_is_away_from_the_start(mongodb_home, proxy, start):
     assert totals(api.get("/memory-logs")) == [1]
 
 
+def test_a_store_that_is_there_a_moment_later(mongodb_home, proxy, start_api, ferret):
+    """As a container's network is: who asks as soon as the API listens has an answer."""
+    store_minutes(mongodb_home, 1)
+    proxy.refuse()
+    api = start_api(store=mongodb_home.store.replace(f":{ferret.port}/", f":{proxy.port}/"),
+                    ready=False)
+    wait_until(lambda: "store unavailable: " in api.log(), 30, "the first attempt")
+    proxy.listen()
+    api.wait_ready(1)
+    assert totals(api.get("/memory-logs")) == [1]
+
+
+def test_an_end_while_the_store_is_awaited(mongodb_home, proxy, start_api, ferret):
+    proxy.refuse()
+    api = start_api(store=mongodb_home.store.replace(f":{ferret.port}/", f":{proxy.port}/"),
+                    ready=False)
+    wait_until(lambda: "store unavailable: " in api.log(), 30, "the first attempt")
+    assert api.stop() == 0
+
+
 def test_pushes_make_a_store_that_nobody_made_yet(mongodb_home, start, tmp_path):
     """To wait for it to be there would be to wait for ever: pushes are all that makes it."""
     tokens = tmp_path / "tokens"
