@@ -311,6 +311,33 @@ def test_configs_change_their_name_with_their_text(stack):
     assert found or stack == "http"
 
 
+def test_mongosh_leaves_its_logs_in_memory():
+    """It writes one each time, below HOME, which is the database's volume where nobody says otherwise."""
+    for file in ["docker-compose-deploy.yml", "docker-compose-dev.yml"]:
+        service = source(file)["services"]["mongodb"]
+        said = service["healthcheck"]["test"]
+        assert any("mongosh" in word for word in said)
+        assert "HOME=/tmp" in " ".join(said) or service.get("environment", {}).get("HOME") == "/tmp", file
+        assert "/tmp" in [*service.get("tmpfs", []), *(
+            volume["target"] for volume in service["volumes"] if "tmpfs" in volume)], file
+
+
+def test_compose_builds_what_the_dockerfile_has():
+    """docker-compose-dev.yml builds without script/image, and gives the result the same names."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE)
+    version = re.search(r"project\(memory-tracker VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    assert set(re.findall(r"^ARG VERSION=(.*)$", dockerfile, re.MULTILINE)) == {version}
+    built = {}
+    for service in source("docker-compose-dev.yml")["services"].values():
+        if "build" in service:
+            assert service["build"]["target"] in stages
+            built[service["image"]] = service["build"]["target"]
+    assert built == {
+        "${REGISTRY-}memory_tracker-%s:${TAG:-%s}%s" % (name, version, kind): name + kind
+        for name in ("api", "sampler") for kind in ("", "-full")}
+
+
 def seconds(text):
     minutes, rest = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", text).groups()
     return 60 * int(minutes or 0) + int(rest or 0)
