@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from support import ROOT, images, wait_until
+from support import ROOT, images, scaled, wait_until
 from support.containers import CRON, HARDENED, USER, Container, Content
 from support.engines import Engines
 
@@ -324,7 +324,8 @@ def test_settings_and_secrets_reach_the_sampler_by_a_file_of_its_own(start, no_c
 def test_stopping_is_not_left_to_the_engine(start, no_cron):
     sampler = start(SAMPLER, *SAMPLING, *no_cron, "--hostname", "here")
     sampler.wait_health("healthy")
-    assert sampler.stop() == (0, ["15"])
+    # later than that the engine would have to kill it
+    assert sampler.stop(scaled(2)) == (0, ["15"])
 
 
 def test_a_sampler_at_work_does_not_hold_up_the_stop(start, no_cron, tmp_path):
@@ -338,7 +339,7 @@ def test_a_sampler_at_work_does_not_hold_up_the_stop(start, no_cron, tmp_path):
         sampler.exec("/usr/lib/memory-tracker/sample", options=["--detach"])
         wait_until(lambda: "memory-sampler" in {
             status["Name"] for status in sampler.processes().values()})
-        assert sampler.stop() == (0, ["15"])
+        assert sampler.stop(scaled(2)) == (0, ["15"])
     finally:
         lock.close()
 
@@ -463,6 +464,21 @@ def test_the_script_says_where_a_base_image_comes_from(node):
     assert done.returncode == 1
     assert "cannot get the base image none.invalid/debian" in done.stderr
     assert "debootstrap" in done.stderr
+
+
+def test_the_script_writes_down_what_an_image_holds(contents, tmp_path):
+    with images.builder() as builder:
+        done = subprocess.run(
+            [ROOT / "script/image", "--no-test", "--target", "api", "--registry", "none.invalid/mt", "--sbom", tmp_path,
+             "--", "--network", "host"],
+            text=True, capture_output=True, env=builder.environment(), check=False)
+        assert done.returncode == 0, done.stderr
+        containers = builder.docker("ps", "--all", "--quiet", "--filter", f"ancestor=none.invalid/mt/{API}")
+        builder.docker("rmi", f"none.invalid/mt/{API}")
+    assert containers.stdout == ""
+    (file,) = tmp_path.iterdir()
+    assert file.name == f"memory_tracker-api-{VERSION}.spdx.json"
+    assert file.read_bytes() == contents[API].texts["usr/share/doc/memory-tracker/sbom.spdx.json"]
 
 
 def test_the_same_inputs_give_the_same_files(contents):

@@ -54,7 +54,7 @@ class Container:
 
     def stop(self, seconds=10):
         """`docker stop`; the exit code, and the signals that the engine had to send for it."""
-        self.node.docker("stop", "--time", str(seconds), self.id)
+        self.node.docker("stop", "--time", str(round(seconds)), self.id)
         events = self.node.docker(
             "events", "--since", str(self.begun - 1), "--until", str(int(time.time()) + 1),
             "--filter", f"container={self.id}", "--filter", "event=kill",
