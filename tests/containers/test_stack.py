@@ -412,6 +412,12 @@ def test_socket_proxy_lets_traefik_read_and_nobody_write(stack):
         for path in ["/services/create", "/containers/create", "/services", "/_ping", f"/nodes/{node}"]:
             assert traefik.status(url + path, "-X", method) in ("400", "403"), f"{method} {path}"
 
+    # whatever the node has
+    proxy = found["traefik_socket-proxy"]
+    threads = [re.search(r"^Threads:\t(\d+)$", proxy.read(pid, "status"), re.MULTILINE)[1]
+               for pid in proxy.processes()]
+    assert threads and set(threads) == {"1"}
+
     def log():
         done = stack.docker("service", "logs", "traefik_socket-proxy")
         return done.stdout + done.stderr
