@@ -481,6 +481,29 @@ def test_the_script_writes_down_what_an_image_holds(contents, tmp_path):
     assert file.read_bytes() == contents[API].texts["usr/share/doc/memory-tracker/sbom.spdx.json"]
 
 
+@pytest.mark.parametrize("url, suites", [
+    # the base image has packages of all three, which those to come depend on
+    ("http://snapshot.debian.org/archive/debian/20260101T000000Z",
+     ["bookworm", "bookworm-updates", "bookworm-security"]),
+    ("http://mirror.invalid/of/mine", ["bookworm"]),
+])
+def test_packages_come_from_the_snapshot_alone(tmp_path, url, suites):
+    apt = tmp_path / "apt-get"
+    apt.write_text("#!/bin/sh\necho \"$@\"\n")
+    apt.chmod(0o755)
+    with images.builder() as builder:
+        done = builder.docker(
+            "run", "--rm", "--network", "none", "--volume", f"{ROOT}/docker:/source/docker:ro",
+            "--volume", f"{ROOT}/script:/source/script:ro", "--volume", f"{apt}:/usr/local/bin/apt-get:ro",
+            "--env", f"APT_SNAPSHOT={url}", images.BASE, "bash", "-euc",
+            "/source/docker/install-packages image_packages && cat /etc/apt/sources.list /etc/apt/sources.list.d/* || :")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("deb ")]
+    security = url.replace("/debian/", "/debian-security/")
+    assert lines == [f"deb [check-valid-until=no] {security if 'security' in suite else url} {suite} main"
+                     for suite in suites]
+    assert "install tini" in done.stdout
+
+
 def test_the_same_inputs_give_the_same_files(contents):
     """What was collected when the images were built is collected again, at another time."""
     tree = ("cd /root-of && find . -printf '%p %y %m %s %T@ %l\\n' | sort && "
