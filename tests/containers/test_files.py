@@ -244,6 +244,7 @@ def test_every_service_is_confined(config, stack):
         assert "healthcheck" in service or name == "socket-proxy"
         deploy = service["deploy"]
         assert set(deploy["resources"]["limits"]) == {"cpus", "memory", "pids"}, name
+        assert float(deploy["resources"]["limits"]["cpus"]) <= 1, f"{name}: a node of one CPU rejects that"
         assert int(deploy["resources"]["reservations"]["memory"]) < int(
             deploy["resources"]["limits"]["memory"]), name
         assert deploy["endpoint_mode"] == "dnsrr", name
@@ -320,6 +321,12 @@ def test_mongosh_leaves_its_logs_in_memory():
         assert "HOME=/tmp" in " ".join(said) or service.get("environment", {}).get("HOME") == "/tmp", file
         assert "/tmp" in [*service.get("tmpfs", []), *(
             volume["target"] for volume in service["volumes"] if "tmpfs" in volume)], file
+
+
+def test_what_compose_starts_is_for_machines_of_any_size():
+    """The engine of a machine with one CPU refuses more; a large one has more CPUs than pids_limit."""
+    services = source("docker-compose-dev.yml")["services"]
+    assert {name: service.get("cpus") for name, service in services.items()} == dict.fromkeys(services, 1)
 
 
 def test_compose_builds_what_the_dockerfile_has():
