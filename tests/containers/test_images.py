@@ -286,6 +286,17 @@ def test_the_first_sample_does_not_wait_for_cron(start, no_cron):
     assert sampler.log() == ""
 
 
+def test_the_log_tells_the_end_of_a_store_that_was_away_at_the_start(start, no_cron, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir(mode=0o755)
+    sampler = start(SAMPLER, *SAMPLING, *no_cron, "--hostname", "here", "--volume", f"{store}:/store",
+                    "--env", "MEMORY_TRACKER_STORE=sqlite:/store/memory.db")
+    sampler.wait_log("1 waiting")
+    os.chown(store, USER, USER)
+    sampler.wait_log("sampler: outbox: 1 delivered to sqlite:/store/memory.db")
+    assert [record["host"] for record in records(sampler)] == ["here"]
+
+
 def test_a_sampler_that_stores_nothing_becomes_unhealthy(start, no_cron):
     sampler = start(SAMPLER, *SAMPLING, *no_cron, "--health-retries", "1", "--hostname", "here")
     sampler.wait_health("healthy")
