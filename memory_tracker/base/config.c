@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -98,6 +99,18 @@ void mt_config_heed_cpu_quota(struct mt_config *config, int64_t cpus)
     threads->number = cpus;
 }
 
+static enum mt_err cannot_open(const char *path, int failure, struct mt_error *error)
+{
+    struct stat file;
+
+    if (failure == EACCES && stat(path, &file) == 0)
+        return mt_error_set_errno(error, MT_ERR_CONFIG, failure,
+                                  "cannot read %s; let this user (uid %u) read it, or run as its "
+                                  "owner (uid %u)",
+                                  path, (unsigned)geteuid(), (unsigned)file.st_uid);
+    return mt_error_set_errno(error, MT_ERR_CONFIG, failure, "cannot read %s", path);
+}
+
 /* Reads a whole file of at most FILE_MOST_BYTES; *error is filled with code CONFIG. */
 static enum mt_err read_file(const char *path, bool optional, struct mt_buf *content,
                              struct mt_error *error)
@@ -109,7 +122,7 @@ static enum mt_err read_file(const char *path, bool optional, struct mt_buf *con
     if (fd < 0) {
         if (optional && errno == ENOENT)
             return MT_OK;
-        return mt_error_set_errno(error, MT_ERR_CONFIG, errno, "cannot read %s", path);
+        return cannot_open(path, errno, error);
     }
     while (count > 0 && result == MT_OK) {
         char chunk[4096];

@@ -196,7 +196,9 @@ def test_who_checks_may_be_another_user_and_needs_no_secret(health):
         [program_path("memory-sampler"), "--print"], env=environment, cwd=health.path,
         capture_output=True, text=True, timeout=scaled(60), check=False, **other)
     assert unreadable.returncode == 4, unreadable
-    assert "Permission denied" in unreadable.stderr
+    user = other.get("user", os.geteuid())
+    assert (f"let this user (uid {user}) read it, or run as its owner (uid {os.geteuid()}): "
+            "Permission denied" in unreadable.stderr)
     done = subprocess.run(
         [program_path("memory-sampler"), "--health-check"], env=environment, cwd=health.path,
         capture_output=True, text=True, timeout=scaled(60), check=False, **other)
