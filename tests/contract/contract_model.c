@@ -382,7 +382,7 @@ void contract_model_small(void **state)
         struct follower follower = {0};
         int64_t findings = -1;
 
-        for (int step = 0; step < (contract->kind->scans_all ? 15 : 60); step++) {
+        for (int step = 0; step < (contract->kind->small ? 15 : 60); step++) {
             append_both(contract->store, &model, &random);
             if (below(&random, 8) == 0)
                 prune_both(contract->store, &model, &random);
@@ -409,7 +409,7 @@ void contract_model_large(void **state)
     uint64_t random = contract_seed() + 1;
     struct contract_list model = {0};
     struct mt_error error = {0};
-    const int share = contract->kind->scans_all ? 10 : 1;
+    const int share = contract->kind->small ? 10 : 1;
     int64_t second = NOW_S - INT64_C(40) * DAY_S / share;
     static struct mt_outcome outcomes[1000];
 

@@ -7,7 +7,7 @@ int main(void)
     const struct contract_kind kind = {.name = "mongodb",
                                        .make_place = mongodb_make_place,
                                        .remove_place = mongodb_remove_place,
-                                       .scans_all = true};
+                                       .small = true};
     int result = mongodb_use_ferretdb();
 
     if (result == 0) {
