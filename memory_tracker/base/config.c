@@ -202,8 +202,17 @@ enum mt_err mt_config_set(struct mt_config *config, enum mt_setting setting, con
         return MT_OK;
     mt_buf_init(&secret, FILE_MOST_BYTES);
     result = read_secret(value, spelling, &secret, error);
-    if (result == MT_OK)
-        result = set_value(entry, setting, secret.data, origin, spelling, error);
+    if (result != MT_OK)
+        goto out;
+    result = set_value(entry, setting, secret.data, origin, spelling, error);
+    /* a password by mistake, for all one knows: only of a URI is it known which part to hide */
+    if (result != MT_OK && setting == MT_SETTING_STORE && strstr(secret.data, "://") == NULL)
+        (void)mt_error_set(
+            error, result,
+            "%s: what %s holds is no store, and may be a secret, so it is not shown: "
+            "give sqlite:PATH, mongodb://HOST/DATABASE or https://HOST",
+            spelling, value);
+out:
     mt_buf_fini(&secret);
     return result;
 }

@@ -313,6 +313,8 @@ static void test_secret_files_that_are_wrong(void **state)
     assert_error(set_store_from_file(&error), &error, MT_ERR_CONFIG, expected);
     write_file("nothing known\n", 14);
     assert_int_equal(set_store_from_file(&error), MT_ERR_USAGE);
+    assert_non_null(strstr(error.text, "may be a secret, so it is not shown: give sqlite:PATH"));
+    assert_null(strstr(error.text, "nothing known"));
     assert_error(mt_config_set(config, MT_SETTING_STORE, "/nonexistent", true, MT_ORIGIN_FILE,
                                "a.conf:1: MEMORY_TRACKER_STORE_FILE", &error),
                  &error, MT_ERR_CONFIG,
