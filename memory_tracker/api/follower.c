@@ -43,6 +43,22 @@ static bool is_stopping(void *context)
     return mt_ticker_is_stopping(((const struct mt_follower *)context)->ticker);
 }
 
+static void set_away(struct mt_follower *follower, bool is_away, const struct mt_error *why)
+{
+    bool returns;
+
+    mt_guard_write(follower->guard);
+    returns = follower->is_away && !is_away;
+    follower->is_away = is_away;
+    follower->why = *why;
+    /* before anybody sees that it is back: handles from before it went are not to be trusted */
+    if (returns)
+        mt_gauge_add(&follower->returns, 1);
+    mt_guard_leave(follower->guard);
+    if (returns || is_away)
+        mt_store_log_tell(follower->log, why);
+}
+
 /* A window that is being filled, and where from. */
 struct filling {
     struct mt_follower *follower;
@@ -127,6 +143,8 @@ static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
     /* what arrives while the scan runs comes again as a change */
     code = mt_store_token(follower->store, &follower->token, error);
     if (code == MT_OK) {
+        /* a long history takes its time, and workers need not wait for it */
+        set_away(follower, false, error);
         mt_gauge_set(&follower->answered, 1);
         code = scan_all(&filling, error);
     }
@@ -222,22 +240,6 @@ static bool is_gone(struct mt_follower *follower, struct mt_error *error)
     *error = again;
     close_store(follower);
     return true;
-}
-
-static void set_away(struct mt_follower *follower, bool is_away, const struct mt_error *why)
-{
-    bool returns;
-
-    mt_guard_write(follower->guard);
-    returns = follower->is_away && !is_away;
-    follower->is_away = is_away;
-    follower->why = *why;
-    /* before anybody sees that it is back: handles from before it went are not to be trusted */
-    if (returns)
-        mt_gauge_add(&follower->returns, 1);
-    mt_guard_leave(follower->guard);
-    if (returns || is_away)
-        mt_store_log_tell(follower->log, why);
 }
 
 static void complain(struct mt_follower *follower, struct mt_error *error)
