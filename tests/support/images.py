@@ -259,20 +259,30 @@ class ProjectSet(ImageSet):
 
     prefix = "project"
 
+    # the files' times; those of the last commit would be others with each
+    SOURCE_DATE_EPOCH = "1700000000"
+
     def key(self):
-        # the commit is in the images' labels; of the tests nothing is in them
-        parts = [base_archive().name, git("rev-parse", "HEAD")]
-        for name in sorted(git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")):
+        # what reaches the builder, but for the tests, which are in no image; not the commit, which is in
+        # a label only, and would have every run build anew
+        sources = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines()
+                   if line.startswith("!") and line != "!tests"]
+        names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
+                    "Dockerfile", "script/image", *sources)
+        parts = [base_archive().name]
+        for name in sorted(set(names.split("\0"))):
             path = ROOT / name
-            if name and not name.startswith("tests/") and path.is_file():
+            if name and path.is_file():
                 parts += [name, path.stat().st_mode & 0o111, hashlib.sha256(path.read_bytes()).hexdigest()]
+        assert len(parts) > 300, "the builder gets hardly anything"
         return digest(*parts)
 
     def build(self, engine):
         done = subprocess.run(
             [ROOT / "script/image", "--no-test", "--", "--network", "host"],
-            env=engine.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", timeout=3600, check=False,
+            env={**engine.environment(), "SOURCE_DATE_EPOCH": self.SOURCE_DATE_EPOCH},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=3600,
+            check=False,
         )
         assert done.returncode == 0, f"script/image:\n{done.stdout[-2000:]}{done.stderr[-6000:]}"
         return project_images()
