@@ -28,8 +28,9 @@ struct mt_follower {
     struct mt_store *store; /* NULL: not open */
     struct mt_token token;
     struct mt_batch batch;
-    bool is_filled;  /* token tells where the window stands */
-    int64_t said_ms; /* when it last said that it cannot follow a store that answers */
+    bool is_filled;     /* token tells where the window stands */
+    int64_t refused_ms; /* when permission was refused, 0: it was not */
+    int64_t said_ms;    /* when it last said that it cannot follow a store that answers */
     /* guarded by guard */
     struct mt_guard *guard;
     struct mt_window *window; /* NULL: never filled. Written by the ticker's thread only. */
@@ -253,18 +254,30 @@ static void complain(struct mt_follower *follower, struct mt_error *error)
     mt_log_error(error);
 }
 
+/* A server logs each login that it refuses, and some lock the user out after a few. */
+static bool is_refused(const struct mt_follower *follower)
+{
+    return follower->refused_ms != 0 &&
+           mt_clock_monotonic_ms() - follower->refused_ms < follower->options.refused_pause_ms;
+}
+
 static void tick(void *context)
 {
     struct mt_follower *follower = context;
     struct mt_error error = {0};
     bool is_away = false;
 
+    if (is_refused(follower))
+        return;
+    follower->refused_ms = 0;
     mt_gauge_set(&follower->polled_ms, mt_clock_monotonic_ms());
     if (poll(follower, &error) != MT_OK) {
         mt_batch_fini(&follower->batch);
         if (is_stopping(follower))
             return;
         is_away = is_gone(follower, &error);
+        if (error.code == MT_ERR_PERMISSION)
+            follower->refused_ms = mt_clock_monotonic_ms();
         if (!is_away)
             complain(follower, &error);
         else if (mt_gauge_get(&follower->through_ms) > mt_gauge_get(&follower->polled_ms))

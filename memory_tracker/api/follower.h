@@ -14,6 +14,7 @@ struct mt_follower_options {
     const char *store;      /* URI; must live as long as the follower */
     int timeout_ms;         /* see mt_store_options */
     int poll_ms;            /* how often it asks what is new */
+    int refused_pause_ms;   /* how long it does not ask after it was refused permission */
     int64_t stale_limit_ms; /* how long it answers after it last knew all; 0: never */
 };
 

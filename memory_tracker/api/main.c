@@ -18,6 +18,7 @@
 enum {
     STORE_TIMEOUT_MS = 3000, /* short, so that the end of the program is not held up */
     POLL_MS = 500,
+    REFUSED_PAUSE_MS = 10000,
     FIRST_ANSWER_MS = 5000, /* how long a store that is a server may take to come within reach */
 };
 
@@ -75,6 +76,7 @@ static enum mt_err serve_store(struct mt_server_options *server, int64_t stale_l
     struct mt_follower_options follow = {.store = server->store,
                                          .timeout_ms = server->store_timeout_ms,
                                          .poll_ms = POLL_MS,
+                                         .refused_pause_ms = REFUSED_PAUSE_MS,
                                          .stale_limit_ms = stale_limit_ms};
     struct mt_follower *follower = NULL;
     enum mt_err result = MT_OK;

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "store/ops.h"
 
-enum { NEVER_MS = 24 * 60 * 60 * 1000, POLL_MS = 5, MOST = 20000 };
+enum { NEVER_MS = 24 * 60 * 60 * 1000, POLL_MS = 5, MOST = 20000, TRIES = 3, REFUSED_MS = 100 };
 
 /* A store in memory whose parts fail as the test wants it. */
 static struct {
@@ -21,7 +21,8 @@ static struct {
     size_t pruned; /* of the first ones */
     uint64_t generation;
     enum mt_err open_fails, ping_fails, scan_fails, changes_fails;
-    int64_t opened, closed, scans, pings, polls;
+    int64_t opened, closed, scans, pings, polls, tries;
+    int64_t tried_ms[TRIES];          /* when it was first to be opened */
     const struct mt_standby *through; /* a worker gets an answer while each poll is under way */
 } fake = {.mu = PTHREAD_MUTEX_INITIALIZER};
 
@@ -56,6 +57,9 @@ static enum mt_err fake_open(const char *uri, const struct mt_store_options *opt
     assert_true(options->read_only);
     assert_int_equal(options->timeout_ms, 77);
     lock();
+    if (fake.tries < TRIES)
+        fake.tried_ms[fake.tries] = mt_clock_monotonic_ms();
+    fake.tries++;
     code = fails(fake.open_fails, error);
     fake.opened += code == MT_OK;
     unlock();
@@ -315,6 +319,31 @@ static void test_more_than_one_page_of_changes_arrives_at_once(void **state)
     mt_follower_stop(follower);
 }
 
+static void test_a_refused_login_is_not_tried_with_each_poll(void **state)
+{
+    struct mt_follower_options options = {.store = "fake://here",
+                                          .timeout_ms = 77,
+                                          .poll_ms = POLL_MS,
+                                          .refused_pause_ms = REFUSED_MS,
+                                          .stale_limit_ms = NEVER_MS};
+    struct mt_follower *follower = NULL;
+    struct mt_standby standby;
+
+    (void)state;
+    set(&fake.open_fails, MT_ERR_PERMISSION);
+    assert_int_equal(mt_follower_start(&options, &follower, NULL), MT_OK);
+    standby = mt_follower_standby(follower);
+    assert_int_equal(wait_away(&standby, true).code, MT_ERR_PERMISSION);
+    while (count(&fake.tries) < TRIES)
+        nap();
+    for (size_t i = 1; i < TRIES; i++)
+        assert_true(fake.tried_ms[i] - fake.tried_ms[i - 1] >= REFUSED_MS);
+    /* and when it is let in all is as ever */
+    set(&fake.open_fails, MT_OK);
+    (void)wait_away(&standby, false);
+    mt_follower_stop(follower);
+}
+
 static void test_it_answers_while_the_store_is_away(void **state)
 {
     int64_t now_s = mt_clock_wall_s();
@@ -523,7 +552,7 @@ static int begin(void **state)
     fake.count = fake.pruned = 0;
     fake.generation = 1;
     fake.open_fails = fake.ping_fails = fake.scan_fails = fake.changes_fails = MT_OK;
-    fake.opened = fake.closed = fake.scans = fake.pings = fake.polls = 0;
+    fake.opened = fake.closed = fake.scans = fake.pings = fake.polls = fake.tries = 0;
     mt_store_set_finder(find_fake);
     return fake.records == NULL ? -1 : 0;
 }
@@ -541,6 +570,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_it_knows_what_is_there_and_what_arrives),
         TEST(test_more_than_one_page_of_changes_arrives_at_once),
+        TEST(test_a_refused_login_is_not_tried_with_each_poll),
         TEST(test_it_answers_while_the_store_is_away),
         TEST(test_it_is_silent_about_what_is_too_old),
         TEST(test_questions_that_only_the_store_answers),
