@@ -41,7 +41,6 @@ ARG VERSION=0.1.0
 RUN ["docker/collect"]
 
 FROM scratch AS labelled
-ARG BASE_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -50,8 +49,7 @@ LABEL org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE_URL}" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}"
+      org.opencontainers.image.source="${SOURCE_URL}"
 ENV PATH=/usr/bin:/usr/sbin
 STOPSIGNAL SIGTERM
 
