@@ -7,26 +7,13 @@ import shutil
 import pytest
 
 from support import ROOT, wait_until
-from support.engines import Engines
 from support.images import version
 
 FILE = "docker-compose-dev.yml"
 TAG = version()
 API = "memory_tracker-api"
-SMALL = (f"memory_tracker-api:{TAG}", f"memory_tracker-sampler:{TAG}")
-FULL = tuple(f"{name}-full" for name in SMALL)
-
-
-@pytest.fixture(scope="module")
-def engines():
-    with Engines() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def node(engines):
-    engines[0].load(*SMALL)
-    return engines[0]
+IMAGES = (f"memory_tracker-api:{TAG}", f"memory_tracker-sampler:{TAG}")
+FULL = tuple(f"{name}-full" for name in IMAGES)
 
 
 class Project:

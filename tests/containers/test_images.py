@@ -13,7 +13,6 @@ import pytest
 
 from support import ROOT, images, scaled, wait_until
 from support.containers import CRON, HARDENED, USER, Container, Content
-from support.engines import Engines
 
 VERSION = images.version()
 API = f"memory_tracker-api:{VERSION}"
@@ -28,18 +27,6 @@ DATA = "/var/lib/memory-tracker"
 ALONE = (*HARDENED, "--network", "none", "--health-interval", "1s")
 # for a sampler, with a volume that goes with it
 SAMPLING = (*ALONE, *CRON, "--volume", DATA)
-
-
-@pytest.fixture(scope="module")
-def engines():
-    with Engines() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def node(engines):
-    engines[0].load(*IMAGES)
-    return engines[0]
 
 
 @pytest.fixture(scope="module")

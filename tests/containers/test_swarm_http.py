@@ -4,25 +4,13 @@ The tests follow each other on one swarm, as those of test_swarm_mongodb.py do. 
 is the one that goes away: it has the history.
 """
 
-import pytest
-
-from support.ledger import Ledger
 from support.stack import API, HTTP, SAMPLER
 from support.swarm import (
     assert_cron_samples, assert_history_outlives_the_stack, assert_one_history,
-    assert_update_fails_nothing, three_nodes)
+    assert_update_fails_nothing)
 
-
-@pytest.fixture(scope="module")
-def stack():
-    with three_nodes(HTTP, store_on=1) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def ledger(stack):
-    with Ledger(stack) as ledger:
-        yield ledger
+# which fixture `stack` deploys
+FILE = HTTP
 
 
 def test_three_hosts_are_in_one_history(stack, ledger):

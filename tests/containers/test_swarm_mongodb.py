@@ -4,26 +4,13 @@ The tests follow each other on one swarm. Beside cron, a ledger takes samples on
 time; what it has written down has to be in the history, once, whatever happened.
 """
 
-import pytest
-
-from support.ledger import Ledger
 from support.stack import API, MONGODB, NAME, SAMPLER, Load
 from support.swarm import (
     assert_cron_samples, assert_history_outlives_the_stack, assert_one_history,
-    assert_update_fails_nothing, three_nodes)
+    assert_update_fails_nothing)
 
-
-@pytest.fixture(scope="module")
-def stack():
-    # the store is not on the manager, and the last node has nothing that others need
-    with three_nodes(MONGODB, store_on=1) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def ledger(stack):
-    with Ledger(stack) as ledger:
-        yield ledger
+# which fixture `stack` deploys
+FILE = MONGODB
 
 
 def test_three_hosts_are_in_one_history(stack, ledger):
