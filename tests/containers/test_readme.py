@@ -177,6 +177,8 @@ class Swarm:
             self.make_version(command.removeprefix("export TAG="))
         if "docker ps" in command or "docker secret rm" in command or "curl" in command:
             self.wait(self.is_running, "all replicas to be there")
+        if "spool flush" in command:
+            self.wait(self.can_flush, "the sampler of this minute to have delivered")
         if "curl" in command:
             self.wait(self.has_a_record, "the first record")
             self.wait(self.is_answering, "a 200 through Traefik")
@@ -226,6 +228,12 @@ class Swarm:
         done = self.node.docker("exec", api.stdout.split()[0], "memory-tracker", "hosts", "--json",
                                 check=False)
         return done.returncode == 0 and json.loads(done.stdout) != []
+
+    def can_flush(self):
+        """Whether nobody else delivers at this moment; who is told so asks again."""
+        sampler = self.node.docker("ps", "--quiet", "--filter", f"name={NAME}_memory_tracker-sampler")
+        return self.node.docker("exec", "--user", "memory-tracker", sampler.stdout.split()[0],
+                                "memory-tracker", "spool", "flush", check=False).returncode == 0
 
     def is_answering(self):
         """Whether Traefik knows every API and the password, and each API its store."""
