@@ -470,7 +470,8 @@ def test_the_script_writes_down_what_an_image_holds(contents, tmp_path):
         done = subprocess.run(
             [ROOT / "script/image", "--no-test", "--target", "api", "--registry", "none.invalid/mt", "--sbom", tmp_path,
              "--", "--network", "host"],
-            text=True, capture_output=True, env=builder.environment(), check=False)
+            text=True, capture_output=True, check=False,
+            env={**builder.environment(), "SOURCE_DATE_EPOCH": images.ProjectSet.SOURCE_DATE_EPOCH})
         assert done.returncode == 0, done.stderr
         containers = builder.docker("ps", "--all", "--quiet", "--filter", f"ancestor=none.invalid/mt/{API}")
         builder.docker("rmi", f"none.invalid/mt/{API}")
