@@ -483,7 +483,7 @@ def test_the_script_writes_down_what_an_image_holds(contents, tmp_path):
 
 @pytest.mark.parametrize("url, suites", [
     # the base image has packages of all three, which those to come depend on
-    ("http://snapshot.debian.org/archive/debian/20260101T000000Z",
+    ("http://snapshot.example.org/archive/debian/20260101T000000Z",
      ["bookworm", "bookworm-updates", "bookworm-security"]),
     ("http://mirror.invalid/of/mine", ["bookworm"]),
 ])
