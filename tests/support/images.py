@@ -117,9 +117,10 @@ def base_archive():
 def import_base(engine, archive):
     mark = f"base:{digest(archive.name, archive.stat().st_mtime_ns)}"
     if engine.docker("image", "inspect", mark, check=False).returncode != 0:
-        old = engine.docker("image", "ls", "-q", "base").stdout.split()
+        # by name: what was built on it keeps its layers, which go with prune_layers
+        old = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "base").stdout.split()
         if old:
-            engine.docker("rmi", "--force", *set(old))
+            engine.docker("rmi", *old)
         engine.docker("import", "--change", 'CMD ["bash"]', archive, mark)
     engine.docker("tag", mark, BASE)
 
