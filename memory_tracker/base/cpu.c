@@ -31,13 +31,11 @@ static void read_text(const char *path, char text[static TEXT_SIZE])
         (void)close(fd);
 }
 
-/* Cuts the first word off *text. */
-static struct mt_slice take_word(const char **text)
+/* The same, as its first line. */
+static struct mt_slice read_line(const char *path, char text[static TEXT_SIZE])
 {
-    struct mt_slice word = {*text, strcspn(*text, " \n")};
-
-    *text += word.length + ((*text)[word.length] != '\0');
-    return word;
+    read_text(path, text);
+    return (struct mt_slice){text, strcspn(text, "\n")};
 }
 
 /* Rounded up; 0: no quota ("max" in v2, -1 in v1, or no such file). */
@@ -56,13 +54,13 @@ static int64_t quota_of_v2(const char *directory)
 {
     char path[PATH_MAX];
     char text[TEXT_SIZE];
-    const char *rest = text;
+    struct mt_slice rest;
     struct mt_slice quota;
 
     (void)snprintf(path, sizeof path, "%s/cpu.max", directory);
-    read_text(path, text);
-    quota = take_word(&rest);
-    return cpus_of(quota, take_word(&rest));
+    rest = read_line(path, text);
+    quota = mt_next_word(&rest);
+    return cpus_of(quota, mt_next_word(&rest));
 }
 
 static int64_t quota_of_v1(const char *directory)
@@ -70,14 +68,20 @@ static int64_t quota_of_v1(const char *directory)
     char path[PATH_MAX];
     char quota[TEXT_SIZE];
     char period[TEXT_SIZE];
-    const char *quota_rest = quota;
-    const char *period_rest = period;
+    struct mt_slice quota_rest;
+    struct mt_slice period_rest;
 
     (void)snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
-    read_text(path, quota);
+    quota_rest = read_line(path, quota);
     (void)snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
-    read_text(path, period);
-    return cpus_of(take_word(&quota_rest), take_word(&period_rest));
+    period_rest = read_line(path, period);
+    return cpus_of(mt_next_word(&quota_rest), mt_next_word(&period_rest));
+}
+
+/* The lesser of two quotas, of which 0 is none. */
+static int64_t lesser(int64_t one, int64_t other)
+{
+    return one == 0 || (other > 0 && other < one) ? other : one;
 }
 
 /* The least quota from a directory up to its first `root_length` bytes, the root of its tree. */
@@ -86,11 +90,9 @@ static int64_t least_quota(char *directory, size_t root_length, int64_t (*quota_
     int64_t least = 0;
 
     for (;;) {
-        int64_t quota = quota_of(directory);
         char *slash = strrchr(directory, '/');
 
-        if (quota > 0 && (least == 0 || quota < least))
-            least = quota;
+        least = lesser(least, quota_of(directory));
         if (slash == NULL || (size_t)(slash - directory) < root_length)
             return least;
         *slash = '\0';
@@ -146,10 +148,8 @@ int64_t mt_cpu_quota(const char *membership, const char *mount)
     read_text(membership, text);
     for (const char *line = text; *line != '\0';) {
         size_t length = strcspn(line, "\n");
-        int64_t quota = quota_of_line(line, length, mount);
 
-        if (quota > 0 && (least == 0 || quota < least))
-            least = quota;
+        least = lesser(least, quota_of_line(line, length, mount));
         line += length + (line[length] == '\n');
     }
     return least;
