@@ -25,7 +25,8 @@ struct mt_follower; /* from mt_follower_start, ended by mt_follower_stop */
 enum mt_err mt_follower_start(const struct mt_follower_options *options,
                               struct mt_follower **follower, struct mt_error *error);
 
-/* mt_follower_await: waits until the store has answered for the first time, most_ms at most; no
+/*
+ * mt_follower_await: waits until the store has answered for the first time, most_ms at most; no
  * longer than until a signal is pending that ends the program. For the caller of mt_follower_start.
  */
 void mt_follower_await(struct mt_follower *follower, int64_t most_ms);

@@ -263,17 +263,24 @@ static int64_t count(const int64_t *what)
     return value;
 }
 
-static struct mt_follower *start(int64_t stale_limit_ms, int poll_ms, struct mt_standby *standby)
+static struct mt_follower *start_pausing(int64_t stale_limit_ms, int poll_ms, int refused_pause_ms,
+                                         struct mt_standby *standby)
 {
     struct mt_follower_options options = {.store = "fake://here",
                                           .timeout_ms = 77,
                                           .poll_ms = poll_ms,
+                                          .refused_pause_ms = refused_pause_ms,
                                           .stale_limit_ms = stale_limit_ms};
     struct mt_follower *follower = NULL;
 
     assert_int_equal(mt_follower_start(&options, &follower, NULL), MT_OK);
     *standby = mt_follower_standby(follower);
     return follower;
+}
+
+static struct mt_follower *start(int64_t stale_limit_ms, int poll_ms, struct mt_standby *standby)
+{
+    return start_pausing(stale_limit_ms, poll_ms, 0, standby);
 }
 
 static void test_it_knows_what_is_there_and_what_arrives(void **state)
@@ -321,18 +328,12 @@ static void test_more_than_one_page_of_changes_arrives_at_once(void **state)
 
 static void test_a_refused_login_is_not_tried_with_each_poll(void **state)
 {
-    struct mt_follower_options options = {.store = "fake://here",
-                                          .timeout_ms = 77,
-                                          .poll_ms = POLL_MS,
-                                          .refused_pause_ms = REFUSED_MS,
-                                          .stale_limit_ms = NEVER_MS};
-    struct mt_follower *follower = NULL;
+    struct mt_follower *follower;
     struct mt_standby standby;
 
     (void)state;
     set(&fake.open_fails, MT_ERR_PERMISSION);
-    assert_int_equal(mt_follower_start(&options, &follower, NULL), MT_OK);
-    standby = mt_follower_standby(follower);
+    follower = start_pausing(NEVER_MS, POLL_MS, REFUSED_MS, &standby);
     assert_int_equal(wait_away(&standby, true).code, MT_ERR_PERMISSION);
     while (count(&fake.tries) < TRIES)
         nap();
