@@ -220,7 +220,16 @@ class Engine:
         from . import images  # pylint: disable=C0415
 
         for archive in images.archives(names):
-            self.docker("load", "--quiet", "--input", archive)
+            done = self.docker("load", "--quiet", "--input", archive, check=False)
+            if done.returncode != 0:
+                # seen once on a machine under load, the same archive before and after without error
+                print(f"docker load {archive}, once more after: {done.stderr}\n{self.disk()}\n"
+                      f"{self.log()}")
+                self.docker("load", "--quiet", "--input", archive)
+
+    def disk(self):
+        """How full the disks are that an engine writes to, for whoever looks into a failure."""
+        return self.inside(["df", "--human-readable", self.data, self.world.directory]).stdout
 
 
 class Engines:
