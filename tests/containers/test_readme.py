@@ -74,6 +74,9 @@ class Reader:
                 self.terminals.append(self.new_terminal())
                 continue
             status, printed = self.terminals[-1].type(command, answers)
+            # on a busy machine a minute's allowance comes back while the line is typed: once more
+            if "429" in expected and "429" not in printed:
+                status, printed = self.terminals[-1].type(command, ())
             assert status == 0, f"exit code {status}\n$ {command}\n{printed}"
             assert not expected.strip() or matches(expected, printed), (
                 f"{block.document}\n$ {command}\n{printed}\n-- and not:\n{expected}")
