@@ -58,7 +58,8 @@ def random_questions(capsys):
 @pytest.fixture
 def api(home, start_api):
     home.import_csv((HERE / "rows.csv").read_text())
-    return start_api(clock=home.clock(NOW))
+    # the reference may take its time to start
+    return start_api(clock=home.clock(NOW), client_timeout=3600)
 
 
 def test_random_questions_have_the_reference_answers(api, start_reference, random_questions):
