@@ -1,6 +1,9 @@
 """Fixtures of all tests that run the real programs, and what a skipped test means."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,24 @@ from support.mongodb import ferret, mongodb_home, start_ferret  # noqa: F401
 
 # what ctest reads as "skipped" (SKIP_RETURN_CODE in tests/CMakeLists.txt)
 SKIPPED_EXIT_CODE = 77
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Gives this run a temporary folder of its own, which is removed unless a test failed.
+
+    The folder that pytest would take is shared by all its runs, and each that begins closes it to
+    other users: to a program that a test of another run has just started as nobody, too.
+    """
+    if config.option.basetemp is None:
+        config.own_folder = Path(tempfile.mkdtemp(prefix="mt-"))
+        config.option.basetemp = str(config.own_folder / "t")
+
+
+def pytest_unconfigure(config):
+    own = getattr(config, "own_folder", None)
+    if own is not None and not getattr(config, "tests_failed", 0):
+        shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture
@@ -51,6 +72,7 @@ def start_api(home):
 
 def pytest_sessionfinish(session, exitstatus):
     """A file whose tests were all skipped is a skipped suite; with CI=true any such skip fails."""
+    session.config.tests_failed = session.testsfailed
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if exitstatus != pytest.ExitCode.OK or reporter is None:
         return
