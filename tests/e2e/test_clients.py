@@ -50,16 +50,6 @@ def close_all(connections):
         connection.close()
 
 
-def status_of(connection):
-    """Of the answer that has come, whose head is left where it is; "": it came, and nobody took it in time."""
-    try:
-        return connection.recv(12, socket.MSG_PEEK)[9:].decode()
-    except BlockingIOError:
-        return None
-    except ConnectionError:
-        return ""
-
-
 def drip(connection, byte):
     """Sends one byte, if the connection still takes it."""
     with contextlib.suppress(OSError):
@@ -212,7 +202,8 @@ def test_odd_values_are_answered(filled, start_api):
 def test_clients_that_never_read_are_cut_off(home, start_api, kind):
     fill(home, 99_999)
     listen = "127.0.0.1:0" if kind == "tcp" else f"unix:{home.path}/s"
-    api = start_api(listen=listen, client_timeout=1, threads=2, workers=1)
+    # long enough that several answers are held at a time where a busy machine makes them slowly
+    api = start_api(listen=listen, client_timeout=5, threads=2, workers=1)
     for _ in range(3):
         # a sanitized build on a busy machine may not make it within the server's own time limit
         answer = wait_until(lambda: (whole := api.get("/memory-logs?limit=99999")).status == 200 and whole)
@@ -224,9 +215,7 @@ def test_clients_that_never_read_are_cut_off(home, start_api, kind):
         deaf = connect(api, 6 if sanitizer() else 12)
         for connection in deaf:
             connection.send(LARGE)
-        wait_until(lambda: None not in map(status_of, deaf), what="answers to be made")
-        # on a busy machine the last ones may have to wait longer than the server lets them
-        assert set(map(status_of, deaf)) <= {"200", "503", ""}
+        wait_until(lambda: resident_kib(api.process) > memory + 20 * 1024, what="answers to be made")
         # they are still there, and hear nothing: what counts is what the server has let go
         wait_until(lambda: descriptors(api.process) < files + 4, what="clients to be cut off")
         close_all(deaf)
