@@ -29,7 +29,8 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     own = getattr(config, "own_folder", None)
-    if own is not None and not getattr(config, "tests_failed", 0):
+    session = config.pluginmanager.get_plugin("session")
+    if own is not None and (session is None or not session.testsfailed):
         shutil.rmtree(own, ignore_errors=True)
 
 
@@ -72,7 +73,6 @@ def start_api(home):
 
 def pytest_sessionfinish(session, exitstatus):
     """A file whose tests were all skipped is a skipped suite; with CI=true any such skip fails."""
-    session.config.tests_failed = session.testsfailed
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if exitstatus != pytest.ExitCode.OK or reporter is None:
         return
