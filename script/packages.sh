@@ -6,7 +6,7 @@
 build_packages=(
     ca-certificates cmake cron gcc libc6-dev libcurl4-openssl-dev libh2o-evloop-dev libjansson-dev
     libmongoc-dev libproc2-dev libsqlite3-dev libssl-dev ninja-build pkgconf procps util-linux
-    zlib1g-dev
+    libzstd-dev zlib1g-dev
 )
 # what the container images hold besides
 image_packages=(tini)

@@ -23,6 +23,14 @@ struct mt_store_ops {
                          struct mt_error *error);
     enum mt_err (*prune)(struct mt_store *store, int64_t before, int64_t *pruned,
                          struct mt_error *error);
+    /* NULL: there is nothing to seal */
+    enum mt_err (*compact)(struct mt_store *store, struct mt_compaction *compaction,
+                           struct mt_error *error);
+    /* NULL: it cannot be told */
+    enum mt_err (*size)(struct mt_store *store, int64_t *bytes, struct mt_error *error);
+    /* NULL: by scan */
+    enum mt_err (*aggregate)(struct mt_store *store, const struct mt_aggregation *aggregation,
+                             mt_emit_bucket *emit, void *context, struct mt_error *error);
     enum mt_err (*ping)(struct mt_store *store, struct mt_error *error);
     enum mt_err (*verify)(struct mt_store *store, bool deep, mt_report *report, void *context,
                           int64_t *findings, struct mt_error *error);
@@ -50,7 +58,7 @@ struct mt_store_module {
 
 /* Programs and modules of different builds do not understand each other's structs. */
 #define MT_STORE_MODULE_VERSION  MT_VERSION " " MT_STRINGIFY(MT_STORE_MODULE_REVISION)
-#define MT_STORE_MODULE_REVISION 1
+#define MT_STORE_MODULE_REVISION 2
 #define MT_STRINGIFY(x)          MT_STRINGIFY_(x)
 #define MT_STRINGIFY_(x)         #x
 

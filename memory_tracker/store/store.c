@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "store/aggregate.h"
 #include "store/ops.h"
 
 static const struct mt_store_ops *const kinds[] = {&mt_sqlite_ops};
@@ -87,6 +88,30 @@ enum mt_err mt_store_prune(struct mt_store *store, int64_t before, int64_t *prun
                            struct mt_error *error)
 {
     return store->ops->prune(store, before, pruned, error);
+}
+
+enum mt_err mt_store_compact(struct mt_store *store, struct mt_compaction *compaction,
+                             struct mt_error *error)
+{
+    compaction->days = 0;
+    compaction->records = 0;
+    compaction->is_done = store->ops->compact == NULL;
+    return store->ops->compact == NULL ? MT_OK : store->ops->compact(store, compaction, error);
+}
+
+enum mt_err mt_store_size(struct mt_store *store, int64_t *bytes, struct mt_error *error)
+{
+    if (store->ops->size == NULL)
+        return mt_error_set(error, MT_ERR_CONFIG, "this kind of store does not tell its size");
+    return store->ops->size(store, bytes, error);
+}
+
+enum mt_err mt_store_aggregate(struct mt_store *store, const struct mt_aggregation *aggregation,
+                               mt_emit_bucket *emit, void *context, struct mt_error *error)
+{
+    if (store->ops->aggregate != NULL)
+        return store->ops->aggregate(store, aggregation, emit, context, error);
+    return mt_aggregate_by_scan(store, aggregation, emit, context, error);
 }
 
 enum mt_err mt_store_ping(struct mt_store *store, struct mt_error *error)

@@ -163,6 +163,68 @@ enum mt_err mt_store_hosts(struct mt_store *store, int64_t now_s, mt_emit_host *
 enum mt_err mt_store_prune(struct mt_store *store, int64_t before, int64_t *pruned,
                            struct mt_error *error);
 
+/*
+ * A host's day (UTC) is sealed MT_SEAL_AFTER_S after it ended, when most of what comes late is
+ * there; what comes later still is merged by a later compaction.
+ */
+enum { MT_SEAL_AFTER_S = 7200 };
+
+/* How a compaction goes, and what it did. Zero-initialise, then set what is wanted. */
+struct mt_compaction {
+    int64_t now_s;       /* the clock, Unix s: what ended long enough before is sealed */
+    int64_t deadline_ms; /* mt_clock_monotonic_ms at which to stop, between two days; 0: never */
+    bool (*cancelled)(void *context); /* asked between two days; true stops; may be NULL */
+    void *cancel_context;
+    int64_t days;    /* out: host-days sealed, or merged with late records */
+    int64_t records; /* out: records that were loose and now are not */
+    bool is_done;    /* out: nothing is left to do */
+};
+
+/*
+ * mt_store_compact: seals finished host-days, oldest first, each in one transaction that is short
+ * for others, merges late records into sealed ones, and gives free space back. Changes no answer of
+ * the store, nor a place in the order of arrival. A day that cannot be read is left as it is: the
+ * others are sealed, then CORRUPT. Kinds of store that seal nothing are always done.
+ */
+enum mt_err mt_store_compact(struct mt_store *store, struct mt_compaction *compaction,
+                             struct mt_error *error);
+
+/* mt_store_size: bytes that the history takes on disk, without what is free to be used again. */
+enum mt_err mt_store_size(struct mt_store *store, int64_t *bytes, struct mt_error *error);
+
+/* What is aggregated: a field (its enum mt_field), or mem_total - mt_available_kib, in KiB. */
+enum { MT_MEASURE_USED = MT_FIELD_COUNT };
+
+/* Values of one measure in the seconds [start_s, start_s + step_s). */
+struct mt_bucket {
+    int64_t start_s;
+    int64_t count;    /* records that have the measure, at least 1 */
+    int64_t min, max; /* in its unit */
+    double sum;       /* / count: the mean */
+};
+
+struct mt_aggregation {
+    const char *host; /* NULL: the records of all hosts together */
+    int measure;
+    int64_t from, to;    /* as in mt_query, records of the future too */
+    int64_t now_s;       /* as in mt_query */
+    int64_t step_s;      /* > 0; buckets begin at multiples of it */
+    int64_t deadline_ms; /* as in mt_query */
+    bool (*cancelled)(void *context);
+    void *cancel_context;
+};
+
+typedef enum mt_err mt_emit_bucket(void *context, const struct mt_bucket *bucket,
+                                   struct mt_error *error);
+
+/*
+ * mt_store_aggregate: hands out every bucket that has a value, oldest first, exactly as a scan of
+ * the records would give them. Where whole hours are asked for, a store that seals days answers
+ * from what it keeps of each hour. Locks as mt_store_scan.
+ */
+enum mt_err mt_store_aggregate(struct mt_store *store, const struct mt_aggregation *aggregation,
+                               mt_emit_bucket *emit, void *context, struct mt_error *error);
+
 /* mt_store_ping: the store answers a read now. Cheap. */
 enum mt_err mt_store_ping(struct mt_store *store, struct mt_error *error);
 

@@ -1,0 +1,119 @@
+/*
+ * Sealed host-days in an SQLite store. Private to store/.
+ *
+ * Table block has a row for each, table block_column one for each number of its records that any of
+ * them has: id is the block's * MT_SQLITE_COLUMNS + the column. Columns 0 to 2 are timestamp, seq
+ * and boot_id (the row in table boot), a field's number is its row in table block_field. Blocks are
+ * never changed: merging makes a new one, with an id that no block had before. A record is loose, a
+ * row of memory_log, or in one block, never both; the counts in day and host_day are of both.
+ *
+ * Blocks are read in two steps: the bytes while a read lock is held, the numbers after it.
+ */
+#ifndef MT_STORE_SQLITE_BLOCK_H
+#define MT_STORE_SQLITE_BLOCK_H
+
+#include "store/block.h"
+#include "store/sqlite.h"
+
+enum {
+    MT_SQLITE_COLUMNS = 64,
+    MT_SQLITE_COLUMN_TIMESTAMP = 0,
+    MT_SQLITE_COLUMN_SEQ = 1,
+    MT_SQLITE_COLUMN_BOOT = 2,
+    MT_SQLITE_COLUMN_FIELDS = 3, /* the first field's, at least */
+};
+
+/* A row of table block. */
+struct mt_sqlite_block {
+    int64_t id;
+    int64_t host_id;
+    int64_t day; /* since 1970-01-01 UTC */
+    int64_t records;
+    int64_t first, last;            /* timestamps */
+    int64_t first_seq, last_seq;    /* the least and the greatest arrival mark */
+    uint32_t hours[MT_BLOCK_HOURS]; /* how many of its records are of each hour */
+};
+
+/* The columns of "SELECT " MT_SQLITE_BLOCK_COLUMNS " FROM block". */
+#define MT_SQLITE_BLOCK_COLUMNS "id,host_id,day,records,first,last,first_seq,last_seq,hours"
+
+/* What else than fields is wanted of a block. */
+enum mt_sqlite_block_part {
+    MT_SQLITE_PART_SEQ = 1 << 0,
+    MT_SQLITE_PART_BOOT = 1 << 1,
+};
+
+/* A block's records as columns, in order of timestamps. Zero-initialise; freed by
+ * mt_sqlite_block_fini. Not given by fields and parts: NULL. */
+struct mt_sqlite_block_data {
+    struct mt_sqlite_block block;
+    uint64_t fields;     /* what was asked for */
+    uint64_t there;      /* those of them that any record has */
+    int64_t *timestamps; /* always */
+    int64_t *seqs;       /* or NULL */
+    struct mt_block_column
+        boots; /* row ids of table boot; values NULL: no record has one, or not asked for */
+    struct mt_block_column field[MT_FIELD_COUNT]; /* those of `there` */
+    struct mt_buf bytes;                          /* as read, until mt_sqlite_block_decode */
+    struct mt_sqlite_block_piece *pieces;
+    size_t piece_count;
+};
+
+/* mt_sqlite_has_blocks: the open file has the tables; false for one of an earlier version that was
+ * opened read_only. */
+bool mt_sqlite_has_blocks(const struct sqlite_store *store);
+
+/* mt_sqlite_read_block: the row of table block that statement stands on. CORRUPT. */
+enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *statement,
+                                 struct mt_sqlite_block *block, struct mt_error *error);
+
+/* mt_sqlite_find_block: of a host and a day. *found false, *block untouched: it is not sealed. */
+enum mt_err mt_sqlite_find_block(struct sqlite_store *store, int64_t host_id, int64_t day,
+                                 struct mt_sqlite_block *block, bool *found,
+                                 struct mt_error *error);
+
+/*
+ * mt_sqlite_block_fetch: copies the bytes of the wanted columns; one statement, to be called while
+ * the caller holds the lock, or by itself. *found false: the block is not there any more (merged,
+ * pruned); see mt_sqlite_find_block for what took its place.
+ */
+enum mt_err mt_sqlite_block_fetch(struct sqlite_store *store, const struct mt_sqlite_block *block,
+                                  uint64_t fields, unsigned parts,
+                                  struct mt_sqlite_block_data *data, bool *found,
+                                  struct mt_error *error);
+
+/* mt_sqlite_block_decode: makes numbers of what was fetched; no database. CORRUPT, NO_MEMORY. */
+enum mt_err mt_sqlite_block_decode(struct sqlite_store *store, struct mt_sqlite_block_data *data,
+                                   struct mt_error *error);
+
+/* mt_sqlite_block_row: record number `index` of decoded data, as mt_sqlite_read_row gives rows (seq
+ * is 0 and boot_id absent where they were not asked for). May read tables host and boot. */
+enum mt_err mt_sqlite_block_row(struct sqlite_store *store, const struct mt_sqlite_block_data *data,
+                                size_t index, struct sqlite_row *row, struct mt_error *error);
+
+/* mt_sqlite_block_at: index of the first record with timestamp >= second; records if there is none.
+ */
+size_t mt_sqlite_block_at(const struct mt_sqlite_block_data *data, int64_t second);
+
+void mt_sqlite_block_fini(struct mt_sqlite_block_data *data);
+
+/*
+ * mt_sqlite_put_block: inside the caller's transaction, stores rows (all of one host and day, in
+ * order of timestamps, all fields, with seq) as a new block of that host-day, which has none now.
+ * The counts follow. Then reads it back and compares: CORRUPT, and the caller rolls back, if it is
+ * not the same.
+ */
+enum mt_err mt_sqlite_put_block(struct sqlite_store *store, const struct sqlite_row *rows,
+                                size_t count, struct mt_error *error);
+
+/* mt_sqlite_drop_block: inside the caller's transaction, removes a block and its columns. The
+ * counts follow. */
+enum mt_err mt_sqlite_drop_block(struct sqlite_store *store, int64_t id, struct mt_error *error);
+
+enum mt_err mt_sqlite_compact(struct mt_store *base, struct mt_compaction *compaction,
+                              struct mt_error *error);
+enum mt_err mt_sqlite_size(struct mt_store *base, int64_t *bytes, struct mt_error *error);
+enum mt_err mt_sqlite_aggregate(struct mt_store *base, const struct mt_aggregation *aggregation,
+                                mt_emit_bucket *emit, void *context, struct mt_error *error);
+
+#endif
