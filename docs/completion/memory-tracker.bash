@@ -25,6 +25,7 @@ _memory_tracker_values()
             while read -r destination rest; do
                 [[ $destination == *:/* ]] && printf '%s ' "$destination"
             done ;;
+        AMOUNT) printf '30d 90d 1y 1GiB 10GiB' ;;
         FORMULA) printf 'available free procps3 htop sar' ;;
         NAME) [[ $2 == --host ]] && memory-tracker hosts 2>/dev/null |
             while read -r host rest; do [[ $host != HOST ]] && printf '%s ' "$host"; done ;;

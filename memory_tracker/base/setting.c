@@ -214,6 +214,40 @@ static bool parse_bytes(const char *value, bool plain, int64_t *bytes)
     return false;
 }
 
+enum { DAY_S = 86400, RETENTION_DAYS_MOST = 365000 };
+
+bool mt_retention_parse(const char *text, int64_t *kept)
+{
+    static const struct {
+        char letter;
+        int64_t seconds;
+    } spans[] = {{'s', 1},     {'m', 60},        {'h', 3600},
+                 {'d', DAY_S}, {'w', 7 * DAY_S}, {'y', INT64_C(365) * DAY_S}};
+    size_t digits = strspn(text, "0123456789");
+    int64_t amount;
+
+    if (text[0] == '\0') {
+        *kept = 0;
+        return true;
+    }
+    if (parse_bytes(text, false, &amount)) {
+        if (amount < INT64_C(1) << 20 || amount > INT64_C(1) << 50)
+            return false;
+        *kept = -amount;
+        return true;
+    }
+    if (!mt_parse_i64((struct mt_slice){text, digits}, &amount) || strlen(text) != digits + 1)
+        return false;
+    for (size_t i = 0; i < sizeof spans / sizeof spans[0]; i++)
+        if (text[digits] == spans[i].letter &&
+            !__builtin_mul_overflow(amount, spans[i].seconds, &amount) && amount >= DAY_S &&
+            amount <= (int64_t)RETENTION_DAYS_MOST * DAY_S) {
+            *kept = amount;
+            return true;
+        }
+    return false;
+}
+
 static bool parse_choice(const char *choices, const char *value, int64_t *index)
 {
     size_t length = strlen(value);
@@ -290,6 +324,12 @@ bool mt_setting_check(enum mt_setting setting, const char *spelling, const char 
     case MT_TYPE_CHOICE:
         if (!parse_choice(info->placeholder, value, &parsed))
             right = info->placeholder;
+        break;
+    case MT_TYPE_RETENTION:
+        if (!mt_retention_parse(value, &parsed))
+            right =
+                "a time from 1d to 1000y (s, m, h, d, w or y, as in 90d) or a size from 1MiB to "
+                "1024TiB (B, KiB, MiB, GiB or TiB, as in 2GiB), or nothing to keep everything";
         break;
     }
     if (right != NULL) {

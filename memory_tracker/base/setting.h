@@ -23,19 +23,20 @@ enum mt_setting {
 };
 
 enum mt_setting_type {
-    MT_TYPE_STORE,   /* a store's URI */
-    MT_TYPE_LISTEN,  /* listening addresses, divided by commas */
-    MT_TYPE_HOST,    /* a host's name: 1 to 255 bytes of UTF-8, no control characters, no space */
-    MT_TYPE_PATH,    /* not empty */
-    MT_TYPE_TOKEN,   /* visible ASCII characters, at least one */
-    MT_TYPE_SERVERS, /* host names or addresses, with or without a port, divided by commas */
-    MT_TYPE_NAME,    /* of a database or a collection: not empty, no control characters */
-    MT_TYPE_OPTIONS, /* the end of a mongodb URI; may be empty */
-    MT_TYPE_TEXT,    /* anything, also nothing */
-    MT_TYPE_COUNT,   /* an integer */
-    MT_TYPE_SECONDS, /* an integer, an `s` may follow */
-    MT_TYPE_BYTES,   /* an integer with B, KiB, MiB, GiB or TiB; B may be missing: PLAIN_BYTES */
-    MT_TYPE_CHOICE,  /* one of the placeholder's words */
+    MT_TYPE_STORE,     /* a store's URI */
+    MT_TYPE_LISTEN,    /* listening addresses, divided by commas */
+    MT_TYPE_HOST,      /* a host's name: 1 to 255 bytes of UTF-8, no control characters, no space */
+    MT_TYPE_PATH,      /* not empty */
+    MT_TYPE_TOKEN,     /* visible ASCII characters, at least one */
+    MT_TYPE_SERVERS,   /* host names or addresses, with or without a port, divided by commas */
+    MT_TYPE_NAME,      /* of a database or a collection: not empty, no control characters */
+    MT_TYPE_OPTIONS,   /* the end of a mongodb URI; may be empty */
+    MT_TYPE_TEXT,      /* anything, also nothing */
+    MT_TYPE_COUNT,     /* an integer */
+    MT_TYPE_SECONDS,   /* an integer, an `s` may follow */
+    MT_TYPE_BYTES,     /* an integer with B, KiB, MiB, GiB or TiB; B may be missing: PLAIN_BYTES */
+    MT_TYPE_CHOICE,    /* one of the placeholder's words */
+    MT_TYPE_RETENTION, /* see mt_retention_parse; may be empty */
 };
 
 enum mt_program {
@@ -72,10 +73,19 @@ const struct mt_setting_info *mt_setting_info(enum mt_setting setting);
 /*
  * mt_setting_check: the value obeys its setting's type. On false *error (code `code`) names the
  * setting as `spelling`, the value (masked if secret) and what would be right. *number gets the
- * value of counts, seconds (s) and bytes (B), or the index of the choice; it may be NULL.
+ * value of counts, seconds (s) and bytes (B), the index of the choice, or what mt_retention_parse
+ * gives; it may be NULL.
  */
 bool mt_setting_check(enum mt_setting setting, const char *spelling, const char *value,
                       enum mt_err code, int64_t *number, struct mt_error *error);
+
+/*
+ * mt_retention_parse: how much history is kept: a time, digits and one of s, m, h, d, w, y (365
+ * days), from 1d to 1000y, as seconds; or a size, digits and a unit of MT_TYPE_BYTES, from 1MiB to
+ * 1024TiB, as bytes below 0; or nothing at all, for all of it, as 0. False, *kept untouched, for
+ * anything else.
+ */
+bool mt_retention_parse(const char *text, int64_t *kept);
 
 /*
  * mt_setting_mask: value as it may be shown. A secret one is `***`, but: STORE keeps its scheme,

@@ -20,6 +20,9 @@ static void check_every_setting(const char *value)
                 info->type == MT_TYPE_BYTES)
                 if (number < info->least || number > info->most)
                     abort();
+            if (info->type == MT_TYPE_RETENTION && number > -(1 << 20) && number < 86400 &&
+                (number != 0 || value[0] != '\0'))
+                abort();
         } else if (error.code != MT_ERR_CONFIG || error.text[0] == '\0') {
             abort();
         }
