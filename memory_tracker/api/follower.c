@@ -130,9 +130,10 @@ static enum mt_err scan_all(struct filling *filling, struct mt_error *error)
 
 static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
 {
+    struct mt_window_options options = {.records = MT_WINDOW_RECORDS, .future = MT_WINDOW_FUTURE};
     struct filling filling = {
         .follower = follower,
-        .window = mt_window_new(MT_WINDOW_RECORDS, MT_WINDOW_FUTURE),
+        .window = mt_window_new(&options),
         .now_s = mt_clock_wall_s(),
     };
     int64_t begun_ms = mt_clock_monotonic_ms();

@@ -88,13 +88,13 @@ void mt_batch_fini(struct mt_batch *batch)
     *batch = (struct mt_batch){0};
 }
 
-struct mt_window *mt_window_new(size_t records, size_t future)
+struct mt_window *mt_window_new(const struct mt_window_options *options)
 {
     struct mt_window *window = calloc(1, sizeof *window);
 
     if (window != NULL)
-        *window = (struct mt_window){.records_most = records,
-                                     .future_most = future,
+        *window = (struct mt_window){.records_most = options->records,
+                                     .future_most = options->future,
                                      .is_whole = true,
                                      .known_until_s = INT64_MAX};
     return window;

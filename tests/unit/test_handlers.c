@@ -108,7 +108,8 @@ static bool never_cancelled(void *context)
 /* A window of three records of one host, total 1 to 3 MiB. */
 static struct mt_window *small_window(void)
 {
-    struct mt_window *window = mt_window_new(10, 10);
+    struct mt_window_options options = {.records = 10, .future = 10};
+    struct mt_window *window = mt_window_new(&options);
     struct mt_batch batch = {0};
     struct mt_record record = {.host = "h", .timestamp = 1647033600};
 

@@ -21,6 +21,13 @@ static struct mt_record make(const char *host, int64_t timestamp, int64_t total_
     return record;
 }
 
+static struct mt_window *new_window(size_t records, size_t future)
+{
+    struct mt_window_options options = {.records = records, .future = future};
+
+    return mt_window_new(&options);
+}
+
 static void put(struct mt_window *window, int64_t now_s, const struct mt_record *records,
                 size_t count)
 {
@@ -66,7 +73,7 @@ static const char *totals(const struct mt_window *window, int64_t limit, int64_t
 
 static void test_pages_are_those_of_the_history(void **state)
 {
-    struct mt_window *window = mt_window_new(10, 10);
+    struct mt_window *window = new_window(10, 10);
 
     (void)state;
     assert_string_equal(totals(window, 10, 0, NOW_S), "");
@@ -85,7 +92,7 @@ static void test_pages_are_those_of_the_history(void **state)
 
 static void test_an_entry_reads_as_from_the_store(void **state)
 {
-    struct mt_window *window = mt_window_new(10, 10);
+    struct mt_window *window = new_window(10, 10);
     struct mt_record record = make("a", NOW_S, 8192);
     struct mt_window_page page;
     struct mt_buf from_window, from_record;
@@ -108,7 +115,7 @@ static void test_an_entry_reads_as_from_the_store(void **state)
 
 static void test_a_repeated_key_changes_nothing(void **state)
 {
-    struct mt_window *window = mt_window_new(10, 10);
+    struct mt_window *window = new_window(10, 10);
     struct mt_record twice[] = {make("a", NOW_S, 1), make("a", NOW_S, 2), make("a", NOW_S - 60, 3)};
 
     (void)state;
@@ -122,7 +129,7 @@ static void test_a_repeated_key_changes_nothing(void **state)
 
 static void test_what_it_does_not_hold_is_not_found(void **state)
 {
-    struct mt_window *window = mt_window_new(3, 10);
+    struct mt_window *window = new_window(3, 10);
 
     (void)state;
     for (int64_t i = 1; i <= 4; i++)
@@ -143,7 +150,7 @@ static void test_what_it_does_not_hold_is_not_found(void **state)
 
 static void test_a_fill_may_end_before_the_history_does(void **state)
 {
-    struct mt_window *window = mt_window_new(3, 10);
+    struct mt_window *window = new_window(3, 10);
 
     (void)state;
     put_one(window, NOW_S, "a", NOW_S, 1);
@@ -156,7 +163,7 @@ static void test_a_fill_may_end_before_the_history_does(void **state)
 
 static void test_the_future_shows_when_it_has_come(void **state)
 {
-    struct mt_window *window = mt_window_new(2, 2);
+    struct mt_window *window = new_window(2, 2);
     int64_t later = NOW_S + MT_FUTURE_SLACK_S;
 
     (void)state;
@@ -171,7 +178,7 @@ static void test_the_future_shows_when_it_has_come(void **state)
 
 static void test_a_host_far_ahead_takes_nobodys_place(void **state)
 {
-    struct mt_window *window = mt_window_new(2, 2);
+    struct mt_window *window = new_window(2, 2);
     int64_t later = NOW_S + MT_FUTURE_SLACK_S + 1;
 
     (void)state;
@@ -194,7 +201,7 @@ static void test_a_host_far_ahead_takes_nobodys_place(void **state)
 
 static void test_hosts_come_and_go(void **state)
 {
-    struct mt_window *window = mt_window_new(4, 4);
+    struct mt_window *window = new_window(4, 4);
     char name[16];
 
     (void)state;
@@ -299,7 +306,7 @@ static void ask_both(struct mt_window *window, struct model *model, int64_t limi
 
 static void run_beside_the_model(uint64_t seed, size_t records_most, size_t future_most)
 {
-    struct mt_window *window = mt_window_new(records_most, future_most);
+    struct mt_window *window = new_window(records_most, future_most);
     struct model *model = calloc(1, sizeof *model);
     struct mt_batch batch = {0};
     int64_t now_s = NOW_S;
@@ -324,7 +331,7 @@ static void run_beside_the_model(uint64_t seed, size_t records_most, size_t futu
             /* filled anew, as its owner does */
             found_outrun++;
             mt_window_free(window);
-            window = mt_window_new(records_most, future_most);
+            window = new_window(records_most, future_most);
             for (size_t i = 0; i < model->count; i++)
                 assert_int_equal(mt_batch_add(&batch, &model->records[i], NULL), MT_OK);
             assert_int_equal(mt_window_merge(window, &batch, now_s, NULL), MT_OK);
