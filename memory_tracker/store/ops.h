@@ -31,6 +31,8 @@ struct mt_store_ops {
     /* NULL: by scan */
     enum mt_err (*aggregate)(struct mt_store *store, const struct mt_aggregation *aggregation,
                              mt_emit_bucket *emit, void *context, struct mt_error *error);
+    /* NULL: there is none */
+    enum mt_err (*stamp)(struct mt_store *store, uint64_t *stamp, struct mt_error *error);
     enum mt_err (*ping)(struct mt_store *store, struct mt_error *error);
     enum mt_err (*verify)(struct mt_store *store, bool deep, mt_report *report, void *context,
                           int64_t *findings, struct mt_error *error);
@@ -58,7 +60,7 @@ struct mt_store_module {
 
 /* Programs and modules of different builds do not understand each other's structs. */
 #define MT_STORE_MODULE_VERSION  MT_VERSION " " MT_STRINGIFY(MT_STORE_MODULE_REVISION)
-#define MT_STORE_MODULE_REVISION 2
+#define MT_STORE_MODULE_REVISION 3
 #define MT_STRINGIFY(x)          MT_STRINGIFY_(x)
 #define MT_STRINGIFY_(x)         #x
 

@@ -158,6 +158,7 @@ const struct mt_store_ops mt_sqlite_ops = {
     .changes = mt_sqlite_changes,
     .hosts = mt_sqlite_hosts,
     .prune = mt_sqlite_prune,
+    .stamp = mt_sqlite_stamp,
     .ping = ping,
     .verify = mt_sqlite_verify,
 };

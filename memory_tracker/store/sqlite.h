@@ -77,6 +77,7 @@ enum mt_err mt_sqlite_hosts(struct mt_store *base, int64_t now_s, mt_emit_host *
                             struct mt_error *error);
 enum mt_err mt_sqlite_prune(struct mt_store *base, int64_t before, int64_t *pruned,
                             struct mt_error *error);
+enum mt_err mt_sqlite_stamp(struct mt_store *base, uint64_t *stamp, struct mt_error *error);
 enum mt_err mt_sqlite_verify(struct mt_store *base, bool deep, mt_report *report, void *context,
                              int64_t *findings, struct mt_error *error);
 

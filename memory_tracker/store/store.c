@@ -4,6 +4,7 @@
 
 #include "store/aggregate.h"
 #include "store/ops.h"
+#include "store/stamp.h"
 
 static const struct mt_store_ops *const kinds[] = {&mt_sqlite_ops};
 
@@ -112,6 +113,14 @@ enum mt_err mt_store_aggregate(struct mt_store *store, const struct mt_aggregati
     if (store->ops->aggregate != NULL)
         return store->ops->aggregate(store, aggregation, emit, context, error);
     return mt_aggregate_by_scan(store, aggregation, emit, context, error);
+}
+
+enum mt_err mt_store_stamp(struct mt_store *store, uint64_t *stamp, struct mt_error *error)
+{
+    if (store->ops->stamp != NULL)
+        return store->ops->stamp(store, stamp, error);
+    *stamp = 0;
+    return MT_OK;
 }
 
 enum mt_err mt_store_ping(struct mt_store *store, struct mt_error *error)
