@@ -3,10 +3,24 @@
  * each record, or none where the record lacks it, in order of timestamps. No database in here; any
  * thread.
  *
- * A column's bytes are a zstd frame (level 3, with checksum) of: a bit per record that says whether
- * it is there, least significant first (only where some are missing), the greatest common divisor
- * of the differences, and the differences of neighbours divided by it, zigzag, as LEB128; the first
- * one is against the column's min. Where all values are the same there are no bytes at all.
+ * A column's bytes are a zstd frame (level 3, with checksum). Where all values are there and the
+ * same there are no bytes at all. In the frame, bits least significant first:
+ *
+ *   a bit per record, whether it has the number, only where some have not; to the next whole byte
+ *   the order, 8 bits: 0 numbers, 1 their differences, 2 the differences of these
+ *   the divisor of all numbers' distances from the column's min: its length, 8 bits; itself; to the
+ *     next whole byte
+ *   a token, 8 bits, for each number there is
+ *   the rest of each number, as many bits as its token says; to the next whole byte
+ *
+ * A number is the value less the column's min, divided by the divisor (of memory in pages: 4);
+ * before the first one there are zeros. What is written of it in its order is made positive (0, -1,
+ * 1, -2, ...): below 16 it is its token; else the token tells its length and the bit after its
+ * first, 16 + 2 * (length - 5) + bit, and the rest of its bits follows among the rests.
+ *
+ * Tokens are few and uneven, which zstd's entropy coder turns into what their information weighs;
+ * rests are as good as random. They are two blocks of the frame, as one table of codes for both
+ * would spoil the tokens'.
  */
 #ifndef MT_STORE_BLOCK_H
 #define MT_STORE_BLOCK_H
@@ -33,7 +47,7 @@ struct mt_block_summary {
     mt_u128 above;
 };
 
-/* Numbers of `records` records. */
+/* Numbers of `records` records; none is negative. */
 struct mt_block_column {
     size_t records;
     int64_t *values;  /* 0 where the record lacks it */
@@ -54,15 +68,18 @@ enum mt_err mt_block_encode(const struct mt_block_column *column,
 
 /*
  * mt_block_decode: the inverse: fills column->values, and allocates column->present where summary
- * says that some are missing (freed by the caller); column->records is given and values has room
- * for them. CORRUPT for bytes that no encoding gives; never reads or writes out of bounds.
+ * says that some are missing, else sets it to NULL (freed by the caller); column->records is given
+ * and values has room for them. summary's count, min and max are those of the encoding; its sum is
+ * not looked at. CORRUPT, without naming the column, for bytes that do not give just such numbers,
+ * NO_MEMORY; then column->present is NULL. Never reads or writes out of bounds.
  */
 enum mt_err mt_block_decode(const void *bytes, size_t size, const struct mt_block_summary *summary,
                             struct mt_block_column *column, struct mt_error *error);
 
 /*
- * mt_block_hours_encode: appends the summaries of 24 hours. mt_block_hours_decode: the inverse;
- * CORRUPT for bytes that no encoding gives.
+ * mt_block_hours_encode: appends the summaries of 24 hours, packed and with a checksum; some 100
+ * bytes of a day of minutes. mt_block_hours_decode: the inverse; CORRUPT for bytes that no encoding
+ * gives.
  */
 void mt_block_hours_encode(const struct mt_block_summary hours[MT_BLOCK_HOURS], struct mt_buf *out);
 enum mt_err mt_block_hours_decode(const void *bytes, size_t size,
