@@ -51,6 +51,13 @@ enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *er
 struct mt_buf;
 void mt_sqlite_columns(const struct sqlite_store *store, uint64_t fields, struct mt_buf *sql);
 
+/* mt_sqlite_host_name, mt_sqlite_boot_uuid: what the rows of tables host and boot with that id
+ * hold; remembered. CORRUPT if there is no such row. */
+enum mt_err mt_sqlite_host_name(struct sqlite_store *store, int64_t id, char name[MT_HOST_MAX + 1],
+                                struct mt_error *error);
+enum mt_err mt_sqlite_boot_uuid(struct sqlite_store *store, int64_t id,
+                                uint8_t uuid[MT_BOOT_ID_SIZE], struct mt_error *error);
+
 /* mt_sqlite_read_row: the row that statement stands on. */
 enum mt_err mt_sqlite_read_row(struct sqlite_store *store, sqlite3_stmt *statement, uint64_t fields,
                                struct sqlite_row *row, struct mt_error *error);

@@ -56,8 +56,8 @@ static enum mt_err look_up(struct sqlite_store *store, const char *table, const 
     return err;
 }
 
-static enum mt_err read_host(struct sqlite_store *store, int64_t id, char name[MT_HOST_MAX + 1],
-                             struct mt_error *error)
+enum mt_err mt_sqlite_host_name(struct sqlite_store *store, int64_t id, char name[MT_HOST_MAX + 1],
+                                struct mt_error *error)
 {
     size_t slot = (size_t)id % MT_SQLITE_NAMES;
     enum mt_err err = MT_OK;
@@ -75,8 +75,8 @@ static enum mt_err read_host(struct sqlite_store *store, int64_t id, char name[M
     return MT_OK;
 }
 
-static enum mt_err read_boot(struct sqlite_store *store, int64_t id, uint8_t uuid[MT_BOOT_ID_SIZE],
-                             struct mt_error *error)
+enum mt_err mt_sqlite_boot_uuid(struct sqlite_store *store, int64_t id,
+                                uint8_t uuid[MT_BOOT_ID_SIZE], struct mt_error *error)
 {
     size_t slot = (size_t)id % MT_SQLITE_NAMES;
     enum mt_err err = MT_OK;
@@ -107,9 +107,10 @@ enum mt_err mt_sqlite_read_row(struct sqlite_store *store, sqlite3_stmt *stateme
     record->present = 0;
     memset(record->boot_id, 0, sizeof record->boot_id);
     memset(record->value, 0, sizeof record->value);
-    err = read_host(store, row->host_id, record->host, error);
+    err = mt_sqlite_host_name(store, row->host_id, record->host, error);
     if (err == MT_OK && record->has_boot_id)
-        err = read_boot(store, sqlite3_column_int64(statement, 3), record->boot_id, error);
+        err =
+            mt_sqlite_boot_uuid(store, sqlite3_column_int64(statement, 3), record->boot_id, error);
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
         if ((fields & MT_FIELD_BIT(i)) == 0)
             continue;
