@@ -18,42 +18,47 @@ bool mt_measure(const struct mt_record *record, int measure, int64_t *value)
     return true;
 }
 
+enum mt_err mt_tally_emit(const struct mt_tally *tally, mt_emit_bucket *emit, void *context,
+                          struct mt_error *error)
+{
+    const struct mt_bucket bucket = {
+        .start_s = tally->start_s,
+        .count = tally->count,
+        .min = tally->min,
+        .max = tally->max,
+        .sum = (double)tally->sum,
+    };
+
+    return tally->count == 0 ? MT_OK : emit(context, &bucket, error);
+}
+
 /* The bucket that records go into, oldest first. */
 struct filling {
     const struct mt_aggregation *aggregation;
-    struct mt_bucket bucket;
+    struct mt_tally tally;
     mt_emit_bucket *emit;
     void *context;
 };
 
 static enum mt_err flush(struct filling *filling, struct mt_error *error)
 {
-    enum mt_err err = filling->bucket.count == 0
-                          ? MT_OK
-                          : filling->emit(filling->context, &filling->bucket, error);
-
-    filling->bucket.count = 0;
-    return err;
+    return mt_tally_emit(&filling->tally, filling->emit, filling->context, error);
 }
 
 static enum mt_err take(void *context, const struct mt_record *record, struct mt_error *error)
 {
     struct filling *filling = context;
-    struct mt_bucket *bucket = &filling->bucket;
     int64_t start_s = record->timestamp - record->timestamp % filling->aggregation->step_s;
     int64_t value = 0;
     enum mt_err err = MT_OK;
 
     if (!mt_measure(record, filling->aggregation->measure, &value))
         return MT_OK;
-    if (bucket->count > 0 && bucket->start_s != start_s)
+    if (filling->tally.start_s != start_s) {
         err = flush(filling, error);
-    if (bucket->count == 0)
-        *bucket = (struct mt_bucket){.start_s = start_s, .min = value, .max = value};
-    bucket->count++;
-    bucket->min = value < bucket->min ? value : bucket->min;
-    bucket->max = value > bucket->max ? value : bucket->max;
-    bucket->sum += (double)value;
+        filling->tally = (struct mt_tally){.start_s = start_s};
+    }
+    mt_tally_add(&filling->tally, 1, value, value, value);
     return err;
 }
 

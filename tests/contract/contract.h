@@ -80,10 +80,13 @@ uint64_t contract_random(uint64_t *state);
 uint64_t contract_seed(void);
 int contract_rounds(void);
 
-/* contract_concurrency.c, contract_model.c */
+/* contract_concurrency.c, contract_model.c, contract_aggregate.c */
 void contract_two_writers_and_readers(void **state);
 void contract_first_openers_at_once(void **state);
 void contract_model_small(void **state);
 void contract_model_large(void **state);
+void contract_aggregate_is_what_a_scan_gives(void **state);
+void contract_aggregate_of_a_sparse_history(void **state);
+void contract_aggregate_stops_when_told(void **state);
 
 #endif

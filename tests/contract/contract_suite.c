@@ -832,6 +832,9 @@ int contract_run(const struct contract_kind *kind)
         TEST(contract_first_openers_at_once),
         TEST(contract_model_small),
         TEST(contract_model_large),
+        TEST(contract_aggregate_is_what_a_scan_gives),
+        TEST(contract_aggregate_of_a_sparse_history),
+        TEST(contract_aggregate_stops_when_told),
     };
 
     kind_under_test = kind;
