@@ -15,10 +15,10 @@ enum { FILE_MAX_BYTES = 1 << 16, EVIDENCE_MAX = 200 };
 static const struct source {
     const char *path;
     void (*scan)(struct mt_slice text, struct mt_record *record);
-    void (*refine)(struct mt_record *record); /* NULL: libproc2 has nothing on it */
+    void (*refine)(struct mt_record *record); /* NULL: libproc2 is not asked */
 } sources[] = {
     {"/proc/meminfo", mt_scan_meminfo, mt_procps_meminfo},
-    {"/proc/vmstat", mt_scan_vmstat, mt_procps_vmstat},
+    {"/proc/vmstat", mt_scan_vmstat, NULL},
     {"/proc/pressure/memory", mt_scan_pressure, NULL},
     {"/proc/uptime", mt_scan_uptime, NULL},
     {"/proc/sys/kernel/random/boot_id", mt_scan_boot_id, NULL},

@@ -2,13 +2,11 @@
 
 #include <errno.h>
 #include <libproc2/meminfo.h>
-#include <libproc2/vmstat.h>
 #include <string.h>
 
 #include "base/log.h"
 
-/* libproc2 4.0.2 does not know Zswap, Zswapped and the two workingset_refault; allocstall_* it
- * knows, but not for every zone a kernel may have. */
+/* libproc2 4.0.2 does not know Zswap and Zswapped. */
 static const struct {
     enum mt_field field;
     enum meminfo_item item;
@@ -36,32 +34,16 @@ static const struct {
     {MT_FIELD_HUGETLB, MEMINFO_MEM_HUGETBL},
 };
 
-static const struct {
-    enum mt_field field;
-    enum vmstat_item item;
-} vmstat_items[] = {
-    {MT_FIELD_OOM_KILL, VMSTAT_OOM_KILL},
-    {MT_FIELD_PGMAJFAULT, VMSTAT_PGMAJFAULT},
-    {MT_FIELD_PSWPIN, VMSTAT_PSWPIN},
-    {MT_FIELD_PSWPOUT, VMSTAT_PSWPOUT},
-    {MT_FIELD_PGSCAN_DIRECT, VMSTAT_PGSCAN_DIRECT},
-};
-
 enum {
     MEMINFO_ITEMS = sizeof meminfo_items / sizeof *meminfo_items,
-    VMSTAT_ITEMS = sizeof vmstat_items / sizeof *vmstat_items,
     HUGE_ITEMS = 2, /* pages and the size of one, after the items of the table */
 };
 
-/* One read(2) is all that libproc2 does, so a long vmstat ends early for it: 0, and a counter below
- * what its line said a moment ago, are not knowledge. */
+/* 0 is what libproc2 says for a line it did not find: not knowledge. */
 static void take(struct mt_record *record, enum mt_field field, unsigned long value)
 {
-    bool is_counter = mt_field_info(field)->kind == MT_KIND_COUNTER;
-
     if ((record->present & MT_FIELD_BIT(field)) == 0 || value == 0 ||
-        value > (unsigned long)MT_VALUE_MAX ||
-        (is_counter && (int64_t)value < record->value[field]))
+        value > (unsigned long)MT_VALUE_MAX)
         return;
     record->value[field] = (int64_t)value;
 }
@@ -110,26 +92,4 @@ void mt_procps_meminfo(struct mt_record *record)
     }
     if (info != NULL)
         (void)procps_meminfo_unref(&info);
-}
-
-void mt_procps_vmstat(struct mt_record *record)
-{
-    enum vmstat_item items[VMSTAT_ITEMS];
-    struct vmstat_info *info = NULL;
-    struct vmstat_stack *stack = NULL;
-    int status = procps_vmstat_new(&info);
-
-    for (size_t i = 0; i < VMSTAT_ITEMS; i++)
-        items[i] = vmstat_items[i].item;
-    if (status == 0)
-        stack = procps_vmstat_select(info, items, VMSTAT_ITEMS);
-    if (stack == NULL) {
-        mt_log(MT_LOG_WARNING, "libproc2 cannot read /proc/vmstat (%s); read without it",
-               strerrordesc_np(status < 0 ? -status : errno));
-    } else {
-        for (size_t i = 0; i < VMSTAT_ITEMS; i++)
-            take(record, vmstat_items[i].field, stack->head[i].result.ul_int);
-    }
-    if (info != NULL)
-        (void)procps_vmstat_unref(&info);
 }

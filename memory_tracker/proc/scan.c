@@ -38,17 +38,25 @@ static void warn(const char *path, struct mt_slice line)
            length, line.data);
 }
 
-/* The field that a line of `source` with this key belongs to. The first letter decides for most of
- * vmstat's two hundred lines. */
+/* Where each field comes from, next to each other: every line of vmstat's two hundred is held
+ * against all of them. */
+static const struct {
+    enum mt_field_source source;
+    const char *key;
+} origins[MT_FIELD_COUNT] = {
+#define MT_FIELD(symbol, name, kind, unit, source, key, help) {MT_SOURCE_##source, key},
+#include "record/field.def"
+#undef MT_FIELD
+};
+
+/* The field that a line of `source` with this key belongs to. The first letter decides for most. */
 static bool find_field(enum mt_field_source source, struct mt_slice key, enum mt_field *field)
 {
     if (key.length == 0)
         return false;
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
-        const struct mt_field_info *info = mt_field_info(i);
-
-        if (info->source == source && info->key[0] == key.data[0] &&
-            mt_slice_equal(key, info->key)) {
+        if (origins[i].key[0] == key.data[0] && origins[i].source == source &&
+            mt_slice_equal(key, origins[i].key)) {
             *field = i;
             return true;
         }
@@ -112,10 +120,11 @@ void mt_scan_meminfo(struct mt_slice text, struct mt_record *record)
 /* The field that sums up all lines that begin like this one. */
 static bool find_sum(struct mt_slice key, enum mt_field *field)
 {
+    if (key.length == 0)
+        return false;
     for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
-        const struct mt_field_info *info = mt_field_info(i);
-
-        if (info->source == MT_SOURCE_VMSTAT_SUM && mt_slice_starts_with(key, info->key)) {
+        if (origins[i].source == MT_SOURCE_VMSTAT_SUM && origins[i].key[0] == key.data[0] &&
+            mt_slice_starts_with(key, origins[i].key)) {
             *field = i;
             return true;
         }
@@ -132,14 +141,14 @@ void mt_scan_vmstat(struct mt_slice text, struct mt_record *record)
     while (next_line(&text, &line)) {
         struct mt_slice rest = line;
         struct mt_slice key = mt_next_word(&rest);
-        struct mt_slice number = mt_next_word(&rest);
+        struct mt_slice number;
         enum mt_field field;
         int64_t value;
-        bool is_sum;
+        bool is_sum = find_sum(key, &field);
 
-        is_sum = find_sum(key, &field);
         if (!is_sum && !find_field(MT_SOURCE_VMSTAT, key, &field))
             continue;
+        number = mt_next_word(&rest);
         if (mt_next_word(&rest).length != 0 || !parse_amount(number, &value) ||
             (is_sum && value > MT_VALUE_MAX - sums[field])) {
             warn("/proc/vmstat", line);
