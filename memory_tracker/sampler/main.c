@@ -1,6 +1,11 @@
+#include <malloc.h>
+
 #include "base/command.h"
 #include "sampler/health.h"
 #include "sampler/sampler.h"
+#include "store/store.h"
+
+enum { HEAP_BYTES = 512 * 1024 };
 
 enum { OPTION_PRINT, OPTION_HEALTH_CHECK };
 
@@ -68,5 +73,8 @@ static enum mt_err work(const struct mt_run *run, struct mt_error *error)
 int main(int argc, char **argv)
 {
     mt_command_work_unattended();
+    mt_store_one_thread();
+    /* one step of the heap instead of many */
+    (void)mallopt(M_TOP_PAD, HEAP_BYTES);
     return mt_command_main(&command, argc, argv, work);
 }

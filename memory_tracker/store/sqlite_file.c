@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "store/store.h"
 
 enum {
     LOOK_EVERY_MS = 1000,
@@ -148,6 +149,12 @@ static void close_db(struct mt_sqlite *file)
     memset(file->cache, 0, sizeof file->cache);
     (void)sqlite3_close(file->db);
     file->db = NULL;
+}
+
+void mt_store_one_thread(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
 static int open_db(struct mt_sqlite *file, int flags)

@@ -31,6 +31,12 @@ struct mt_store_options {
 enum { MT_STORE_TIMEOUT_MS = 10000, MT_STORE_TIMEOUT_MOST_MS = 30000 };
 
 /*
+ * mt_store_one_thread: this program has one thread; SQLite needs no locks of its own in it, nor
+ * statistics. Before any store is opened.
+ */
+void mt_store_one_thread(void);
+
+/*
  * mt_store_check: stores of this kind can be opened by this program, its module is there: CONFIG if
  * not. Touches no store.
  */
