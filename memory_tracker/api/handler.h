@@ -23,6 +23,7 @@ mt_handler mt_handle_store_changes;
 mt_handler mt_handle_store_token;
 mt_handler mt_handle_store_hosts;
 mt_handler mt_handle_store_prune;
+mt_handler mt_handle_store_size;
 mt_handler mt_handle_store_verify;
 mt_handler mt_handle_store_ping;
 

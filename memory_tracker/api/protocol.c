@@ -353,6 +353,28 @@ void mt_handle_store_prune(const struct mt_request *request, const struct mt_api
     answer->job.is_large = true;
 }
 
+static void run_size(const struct mt_job *job, struct mt_store *store,
+                     const struct mt_error *open_error, struct mt_response *response,
+                     struct mt_error *error)
+{
+    int64_t bytes = 0;
+    enum mt_err code;
+
+    (void)job;
+    if (!mt_remote_has_store(store, open_error, response, error))
+        return;
+    mt_response_json(response, 200, "");
+    code = mt_store_size(store, &bytes, error);
+    mt_wire_write_size(&response->body, bytes);
+    settle(code, response, error);
+}
+
+void mt_handle_store_size(const struct mt_request *request, const struct mt_api_state *state,
+                          struct mt_answer *answer)
+{
+    (void)mt_remote_begin(request, state, 0, run_size, answer);
+}
+
 struct findings {
     struct mt_buf *body;
     int64_t count;

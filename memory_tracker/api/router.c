@@ -24,6 +24,7 @@ static const struct route {
     {"/store/token", mt_handle_store_token, READ, NULL, 0},
     {"/store/hosts", mt_handle_store_hosts, READ, NULL, 0},
     {"/store/prune", NULL, 0, mt_handle_store_prune, MT_SCOPE_ADMIN},
+    {"/store/size", mt_handle_store_size, READ, NULL, 0},
     {"/store/verify", mt_handle_store_verify, READ, NULL, 0},
     {"/store/ping", mt_handle_store_ping, ANY, NULL, 0},
 };

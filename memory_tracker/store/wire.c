@@ -100,6 +100,12 @@ void mt_wire_write_pruned(struct mt_buf *out, int64_t pruned)
     mt_buf_append_char(out, '}');
 }
 
+void mt_wire_write_size(struct mt_buf *out, int64_t bytes)
+{
+    write_number(out, "{\"size\":", bytes);
+    mt_buf_append_char(out, '}');
+}
+
 void mt_wire_begin_findings(struct mt_buf *out)
 {
     mt_buf_append_string(out, "{\"findings\":[");
@@ -372,15 +378,27 @@ enum mt_err mt_wire_read_host(struct mt_slice line, struct mt_host *host, struct
     return err;
 }
 
-enum mt_err mt_wire_read_pruned(struct mt_slice body, int64_t *pruned, struct mt_error *error)
+/* the one number of an object */
+static enum mt_err read_only_number(struct mt_slice body, const char *key, int64_t *value,
+                                    struct mt_error *error)
 {
     json_t *object = NULL;
     enum mt_err err = parse(body, &object, error);
 
     if (err == MT_OK)
-        err = read_number(object, "pruned", 0, pruned, error);
+        err = read_number(object, key, 0, value, error);
     json_decref(object);
     return err;
+}
+
+enum mt_err mt_wire_read_pruned(struct mt_slice body, int64_t *pruned, struct mt_error *error)
+{
+    return read_only_number(body, "pruned", pruned, error);
+}
+
+enum mt_err mt_wire_read_size(struct mt_slice body, int64_t *bytes, struct mt_error *error)
+{
+    return read_only_number(body, "size", bytes, error);
 }
 
 enum mt_err mt_wire_read_findings(struct mt_slice body, mt_report *report, void *context,

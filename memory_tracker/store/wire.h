@@ -51,6 +51,10 @@ enum mt_err mt_wire_read_host(struct mt_slice line, struct mt_host *host, struct
 void mt_wire_write_pruned(struct mt_buf *out, int64_t pruned);
 enum mt_err mt_wire_read_pruned(struct mt_slice body, int64_t *pruned, struct mt_error *error);
 
+/* {"size":N} */
+void mt_wire_write_size(struct mt_buf *out, int64_t bytes);
+enum mt_err mt_wire_read_size(struct mt_slice body, int64_t *bytes, struct mt_error *error);
+
 /* {"findings":["...",...]}: between begin and end, each is added; number counts from 0. */
 void mt_wire_begin_findings(struct mt_buf *out);
 void mt_wire_add_finding(struct mt_buf *out, int64_t number, const char *text);

@@ -95,7 +95,7 @@ def test_without_tokens_nothing_can_be_pushed(home, start_api):
     api = start_api()
     refused = post(api, b"{}")
     assert_refused(refused, 405, "Method Not Allowed.", allow="GET, HEAD")
-    for name in "records", "changes", "token", "hosts", "prune", "verify", "ping":
+    for name in "records", "changes", "token", "hosts", "prune", "size", "verify", "ping":
         assert_refused(api.get(f"/store/{name}"), 404, "Not Found.")
         assert_refused(post(api, b"", target=f"/store/{name}"), 404, "Not Found.")
     assert_refused(post(api, b"x" * 2000), 413, "Request Entity Too Large.")

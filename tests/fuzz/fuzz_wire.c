@@ -112,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_places(input, &text);
     check_lists(input, &text);
     check(!was_read(mt_wire_read_pruned(input, &number, &error), &error) || number >= 0);
+    check(!was_read(mt_wire_read_size(input, &number, &error), &error) || number >= 0);
     (void)was_read(mt_wire_read_ping(input, &error), &error);
     if (mt_wire_read_error(input, &failure)) {
         int64_t lines = 0;

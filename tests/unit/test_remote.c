@@ -95,11 +95,18 @@ static enum mt_err fake_prune(struct mt_store *store, int64_t before, int64_t *p
     return end(fake, error);
 }
 
+static enum mt_err fake_size(struct mt_store *store, int64_t *bytes, struct mt_error *error)
+{
+    *bytes = 12345678901;
+    return end((struct fake_store *)store, error);
+}
+
 static const struct mt_store_ops fake_ops = {.scheme = "fake:",
                                              .append = fake_append,
                                              .scan = fake_scan,
                                              .changes = fake_changes,
-                                             .prune = fake_prune};
+                                             .prune = fake_prune,
+                                             .size = fake_size};
 
 static struct mt_tokens *tokens;
 
@@ -192,6 +199,8 @@ static void who_may_what(void **state)
         {MT_METHOD_HEAD, "/store/changes", "", {401, 403, 403, 200, 200}},
         {MT_METHOD_GET, "/store/hosts/", "", {401, 403, 403, 200, 200}},
         {MT_METHOD_GET, "/store/token", "", {401, 403, 403, 200, 200}},
+        {MT_METHOD_GET, "/store/size", "", {401, 403, 403, 200, 200}},
+        {MT_METHOD_POST, "/store/size", "", {405, 405, 405, 405, 405}},
         {MT_METHOD_GET, "/store/verify", "", {401, 403, 403, 200, 200}},
         {MT_METHOD_GET, "/store/ping", "", {401, 200, 200, 200, 200}},
         {MT_METHOD_GET, "/store/prune", "before=7", {405, 405, 405, 405, 405}},
@@ -377,6 +386,16 @@ static void changes_have_their_places(void **state)
     fini(&answer);
 }
 
+static void the_size_is_told(void **state)
+{
+    struct fake_store fake = {.base = {&fake_ops}};
+    struct mt_answer answer = ask("/store/size", "");
+
+    (void)state;
+    assert_string_equal(work(&answer, &fake, 200, MT_OK), "{\"size\":12345678901}");
+    fini(&answer);
+}
+
 static void bad_parameters(void **state)
 {
     struct mt_answer answer = ask("/store/changes", "generation=18446744073709551616&limit=-1");
@@ -415,6 +434,7 @@ int main(void)
         cmocka_unit_test(a_question_reaches_the_store_as_it_is),
         cmocka_unit_test(an_answer_has_so_many_records),
         cmocka_unit_test(changes_have_their_places),
+        cmocka_unit_test(the_size_is_told),
         cmocka_unit_test(bad_parameters),
     };
 

@@ -184,6 +184,12 @@ static void findings_and_numbers_come_back(void **state)
     assert_int_equal(mt_wire_read_pruned(content(&text), &number, &error), MT_OK);
     assert_int_equal(number, 12345678901);
     mt_buf_clear(&text);
+    mt_wire_write_size(&text, 23456789012);
+    assert_int_equal(mt_wire_read_size(content(&text), &number, &error), MT_OK);
+    assert_int_equal(number, 23456789012);
+    assert_int_equal(mt_wire_read_size(mt_slice_of("{\"size\":-1}"), &number, &error),
+                     MT_ERR_BAD_DATA);
+    mt_buf_clear(&text);
     mt_wire_write_ping(&text);
     assert_int_equal(mt_wire_read_ping(content(&text), &error), MT_OK);
     mt_buf_fini(&text);

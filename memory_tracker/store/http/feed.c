@@ -59,6 +59,18 @@ enum mt_err http_prune(struct mt_store *base, int64_t before, int64_t *pruned,
     return ask_for(store, &request, read_pruned, pruned, error);
 }
 
+static enum mt_err read_size(struct mt_slice body, void *results, struct mt_error *error)
+{
+    return mt_wire_read_size(body, results, error);
+}
+
+enum mt_err http_size(struct mt_store *base, int64_t *bytes, struct mt_error *error)
+{
+    const struct http_request request = {.what = "size", .target = "/store/size"};
+
+    return ask_for((struct http_store *)base, &request, read_size, bytes, error);
+}
+
 /* Where the findings of an answer go. */
 struct verification {
     mt_report *report;

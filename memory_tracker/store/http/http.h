@@ -101,6 +101,7 @@ enum mt_err http_hosts(struct mt_store *store, int64_t now_s, mt_emit_host *emit
                        struct mt_error *error);
 enum mt_err http_prune(struct mt_store *store, int64_t before, int64_t *pruned,
                        struct mt_error *error);
+enum mt_err http_size(struct mt_store *store, int64_t *bytes, struct mt_error *error);
 enum mt_err http_ping(struct mt_store *store, struct mt_error *error);
 enum mt_err http_verify(struct mt_store *store, bool deep, mt_report *report, void *context,
                         int64_t *findings, struct mt_error *error);

@@ -10,6 +10,7 @@ const struct mt_store_ops http_ops = {
     .changes = http_changes,
     .hosts = http_hosts,
     .prune = http_prune,
+    .size = http_size,
     .ping = http_ping,
     .verify = http_verify,
 };

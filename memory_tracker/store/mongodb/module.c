@@ -10,6 +10,7 @@ const struct mt_store_ops mongodb_ops = {
     .changes = mongodb_changes,
     .hosts = mongodb_hosts,
     .prune = mongodb_prune,
+    .size = mongodb_size,
     .ping = mongodb_ping,
     .verify = mongodb_verify,
 };

@@ -98,6 +98,7 @@ enum mt_err mongodb_hosts(struct mt_store *store, int64_t now_s, mt_emit_host *e
                           struct mt_error *error);
 enum mt_err mongodb_prune(struct mt_store *store, int64_t before, int64_t *pruned,
                           struct mt_error *error);
+enum mt_err mongodb_size(struct mt_store *store, int64_t *bytes, struct mt_error *error);
 enum mt_err mongodb_ping(struct mt_store *store, struct mt_error *error);
 enum mt_err mongodb_verify(struct mt_store *store, bool deep, mt_report *report, void *context,
                            int64_t *findings, struct mt_error *error);
