@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "api/store_log.h"
+#include "api/view.h"
 #include "api/window.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,13 +29,14 @@ struct mt_follower {
     struct mt_store *store; /* NULL: not open */
     struct mt_token token;
     struct mt_batch batch;
-    bool is_filled;     /* token tells where the window stands */
-    int64_t refused_ms; /* when permission was refused, 0: it was not */
-    int64_t said_ms;    /* when it last said that it cannot follow a store that answers */
+    bool is_filled;           /* token tells where the window stands */
+    struct mt_window *window; /* NULL: never filled */
+    int64_t refused_ms;       /* when permission was refused, 0: it was not */
+    int64_t said_ms;          /* when it last said that it cannot follow a store that answers */
     /* guarded by guard */
     struct mt_guard *guard;
-    struct mt_window *window; /* NULL: never filled. Written by the ticker's thread only. */
-    int64_t current_ms;       /* when the window last was all there is */
+    struct mt_view *view; /* NULL: never filled */
+    int64_t current_ms;   /* when the window last was all there is */
     bool is_away;
     struct mt_error why;
 };
@@ -128,6 +130,25 @@ static enum mt_err scan_all(struct filling *filling, struct mt_error *error)
     return scan(filling, &future, error);
 }
 
+/* The window as it is now is what answers are made of; current as of then, if *current_ms says. */
+static enum mt_err publish(struct mt_follower *follower, const int64_t *current_ms,
+                           struct mt_error *error)
+{
+    struct mt_view *view = mt_window_publish(follower->window);
+    struct mt_view *old;
+
+    if (view == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "no memory for recent records");
+    mt_guard_write(follower->guard);
+    old = follower->view;
+    follower->view = view;
+    if (current_ms != NULL)
+        follower->current_ms = *current_ms;
+    mt_guard_leave(follower->guard);
+    mt_view_unref(old);
+    return MT_OK;
+}
+
 static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
 {
     struct mt_window_options options = {.records = MT_WINDOW_RECORDS, .future = MT_WINDOW_FUTURE};
@@ -137,7 +158,6 @@ static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
         .now_s = mt_clock_wall_s(),
     };
     int64_t begun_ms = mt_clock_monotonic_ms();
-    struct mt_window *old;
     enum mt_err code;
 
     if (filling.window == NULL)
@@ -154,12 +174,11 @@ static enum mt_err fill(struct mt_follower *follower, struct mt_error *error)
         mt_window_free(filling.window);
         return code;
     }
-    mt_guard_write(follower->guard);
-    old = follower->window;
+    mt_window_free(follower->window);
     follower->window = filling.window;
-    follower->current_ms = begun_ms;
-    mt_guard_leave(follower->guard);
-    mt_window_free(old);
+    code = publish(follower, &begun_ms, error);
+    if (code != MT_OK)
+        return code;
     mt_log(MT_LOG_INFO, "the newest %zu records are in memory, for when the store is away",
            filling.kept);
     follower->is_filled = true;
@@ -184,11 +203,9 @@ static enum mt_err follow(struct mt_follower *follower, bool *more, struct mt_er
     if (code != MT_OK)
         return code;
     *more = reset || follower->batch.count >= CHANGES_AT_ONCE;
-    mt_guard_write(follower->guard);
     code = mt_window_merge(follower->window, &follower->batch, mt_clock_wall_s(), error);
-    if (code == MT_OK && !*more)
-        follower->current_ms = begun_ms;
-    mt_guard_leave(follower->guard);
+    if (code == MT_OK)
+        code = publish(follower, *more ? NULL : &begun_ms, error);
     follower->is_filled = code == MT_OK && !reset;
     follower->token = token;
     return code;
@@ -218,7 +235,6 @@ static enum mt_err poll(struct mt_follower *follower, struct mt_error *error)
 
     while (code == MT_OK && more && !is_stopping(follower)) {
         more = false;
-        /* only this thread changes the window: it may look at it unguarded */
         if (!follower->is_filled || mt_window_is_outrun(follower->window, mt_clock_wall_s()))
             code = fill(follower, error);
         if (code == MT_OK)
@@ -311,8 +327,8 @@ static bool standby_answer(void *context, const struct mt_job *job, struct mt_re
         return false;
     mt_guard_read(follower->guard);
     age_ms = mt_clock_monotonic_ms() - follower->current_ms;
-    answered = follower->window != NULL && age_ms <= follower->options.stale_limit_ms &&
-               job->from_window(job, follower->window, response);
+    answered = follower->view != NULL && age_ms <= follower->options.stale_limit_ms &&
+               job->from_window(job, follower->view, response);
     mt_guard_leave(follower->guard);
     if (answered)
         response->age_s = age_ms / 1000;
@@ -404,6 +420,7 @@ void mt_follower_stop(struct mt_follower *follower)
     mt_ticker_stop(follower->ticker);
     close_store(follower);
     mt_batch_fini(&follower->batch);
+    mt_view_unref(follower->view);
     mt_window_free(follower->window);
     mt_store_log_free(follower->log);
     mt_guard_free(follower->guard);

@@ -86,7 +86,7 @@ struct mt_logs_query {
     int64_t skip;  /* >= 0; INT64_MAX stands for anything larger */
 };
 
-struct mt_window;
+struct mt_view;
 
 /* What a request of another program of ours comes to: pushed records, the store protocol. */
 struct mt_remote {
@@ -113,7 +113,7 @@ struct mt_job {
      * Fills *response from recent history where the store is away. False, *response untouched, if
      * that does not hold all of the answer. NULL: only the store can tell.
      */
-    bool (*from_window)(const struct mt_job *job, const struct mt_window *window,
+    bool (*from_window)(const struct mt_job *job, struct mt_view *view,
                         struct mt_response *response);
     struct mt_logs_query logs;
     struct mt_remote remote;

@@ -1,6 +1,6 @@
 #include "api/handler.h"
 #include "api/parameter.h"
-#include "api/window.h"
+#include "api/view.h"
 #include "record/json.h"
 
 enum {
@@ -36,16 +36,15 @@ static void begin_entries(struct mt_response *response, int64_t limit)
     mt_buf_append_char(&response->body, '[');
 }
 
-static bool logs_from_window(const struct mt_job *job, const struct mt_window *window,
+static bool logs_from_window(const struct mt_job *job, struct mt_view *view,
                              struct mt_response *response)
 {
-    struct mt_window_page page;
+    struct mt_page page;
 
-    if (!mt_window_find(window, job->logs.limit, job->logs.skip, job->now_s, &page))
+    if (!mt_view_page(view, job->logs.limit, job->logs.skip, job->now_s, &page))
         return false;
-    begin_entries(response, job->logs.limit);
-    mt_window_render(window, &page, &response->body);
-    mt_buf_append_char(&response->body, ']');
+    mt_response_json(response, 200, "");
+    mt_page_render(&page, &response->body);
     (void)mt_response_settle(response);
     return true;
 }

@@ -44,6 +44,23 @@ bool mt_gauge_try_add(struct mt_gauge *gauge, int64_t amount, int64_t limit)
     return true;
 }
 
+bool mt_gauge_drop(struct mt_gauge *gauge)
+{
+    return atomic_fetch_sub(&gauge->value, 1) == 1;
+}
+
+void *mt_slot_get(const struct mt_slot *slot)
+{
+    return atomic_load_explicit(&slot->value, memory_order_acquire);
+}
+
+void *mt_slot_fill(struct mt_slot *slot, void *value)
+{
+    void *present = NULL;
+
+    return atomic_compare_exchange_strong(&slot->value, &present, value) ? value : present;
+}
+
 struct mt_guard {
     pthread_rwlock_t lock;
 };

@@ -43,6 +43,20 @@ void mt_gauge_add(struct mt_gauge *gauge, int64_t amount);
 /* mt_gauge_try_add: adds unless the sum would be above limit. */
 bool mt_gauge_try_add(struct mt_gauge *gauge, int64_t amount, int64_t limit);
 
+/* mt_gauge_drop: subtracts 1. True for the one whose call makes it 0; it then sees all that others
+ * wrote before they did the same. */
+bool mt_gauge_drop(struct mt_gauge *gauge);
+
+/* A pointer that is NULL until somebody puts one there, and then stays; zero-initialise. */
+struct mt_slot {
+    _Atomic(void *) value;
+};
+
+/* mt_slot_get: what is there, and all that was written to it before it was put there. */
+void *mt_slot_get(const struct mt_slot *slot);
+/* mt_slot_fill: puts value there unless there is one already; returns what is there then. */
+void *mt_slot_fill(struct mt_slot *slot, void *value);
+
 struct mt_guard; /* a lock that one writer holds, or any number of readers */
 
 struct mt_guard *mt_guard_new(void);         /* NULL: no memory */

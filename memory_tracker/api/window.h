@@ -48,8 +48,8 @@ struct mt_gauge;
 struct mt_view;
 
 struct mt_window_options {
-    size_t records; /* of now and before: at least so many are kept, and not a segment more */
-    size_t future;  /* of later: at most so many are kept, those that come first */
+    size_t records; /* of now and before: so many are kept, and not a segment more; not 0 */
+    size_t future;  /* of later: so many are kept, those that come first, and not a segment more */
     size_t segment; /* most records of a segment; 0: MT_WINDOW_SEGMENT */
     /* counts the bytes of the window, its views and what they compressed, until the last of them is
      * freed; NULL: nobody asks */
@@ -70,8 +70,8 @@ enum mt_err mt_window_merge(struct mt_window *window, struct mt_batch *batch, in
 
 /*
  * mt_window_extend: as mt_window_merge, and what lies before the first record that it holds is
- * taken too: batch has every record of the history from its oldest one up to there. Nothing is
- * taken of what does not fit (mt_window_resize).
+ * taken too: batch has every record of the history from its oldest one up to there. What is beyond
+ * its size leaves again.
  */
 enum mt_err mt_window_extend(struct mt_window *window, struct mt_batch *batch, int64_t now_s,
                              struct mt_error *error);
@@ -93,23 +93,6 @@ bool mt_window_is_whole(const struct mt_window *window);
  * nothing any more and is to be filled anew.
  */
 bool mt_window_is_outrun(const struct mt_window *window, int64_t now_s);
-
-/* A page: count rows from the index first on. */
-struct mt_window_page {
-    size_t first;
-    size_t count;
-};
-
-/*
- * mt_window_find: the page of limit records before the newest skip ones, as a scan of the history
- * would give it. False, *page untouched, if the window does not know all of it. limit > 0.
- */
-bool mt_window_find(const struct mt_window *window, int64_t limit, int64_t skip, int64_t now_s,
-                    struct mt_window_page *page);
-
-/* mt_window_render: appends the entries of GET /memory-logs for a page, joined by commas. */
-void mt_window_render(const struct mt_window *window, const struct mt_window_page *page,
-                      struct mt_buf *out);
 
 /* mt_window_publish: a view of what the window holds now, for its caller to let go of. NULL: no
  * memory. */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "api/follower.h"
+#include "api/view.h"
 #include "api/window.h"
 #include "base/clock.h"
 #include "store/ops.h"
@@ -181,15 +182,14 @@ static void arrive(int64_t timestamp, int64_t total_mib)
     unlock();
 }
 
-static bool render(const struct mt_job *job, const struct mt_window *window,
-                   struct mt_response *response)
+static bool render(const struct mt_job *job, struct mt_view *view, struct mt_response *response)
 {
-    struct mt_window_page page;
+    struct mt_page page;
 
-    if (!mt_window_find(window, job->logs.limit, job->logs.skip, job->now_s, &page))
+    if (!mt_view_page(view, job->logs.limit, job->logs.skip, job->now_s, &page))
         return false;
     mt_response_json(response, 200, "");
-    mt_window_render(window, &page, &response->body);
+    mt_page_render(&page, &response->body);
     return true;
 }
 
@@ -206,11 +206,10 @@ static const char *ask(const struct mt_standby *standby, int64_t limit, int64_t 
     (void)snprintf(text, sizeof text, "?");
     if (standby->answer(standby->context, &job, &response)) {
         text[0] = '\0';
-        if (response.body.length > 0)
-            for (const char *at = mt_buf_string(&response.body);
-                 (at = strstr(at, "\"total\":")) != NULL; at++)
-                length += (size_t)snprintf(text + length, sizeof text - length, "%s%ld",
-                                           length > 0 ? " " : "", strtol(at + 8, NULL, 10));
+        for (const char *at = mt_buf_string(&response.body);
+             (at = strstr(at, "\"total\":")) != NULL; at++)
+            length += (size_t)snprintf(text + length, sizeof text - length, "%s%ld",
+                                       length > 0 ? " " : "", strtol(at + 8, NULL, 10));
         assert_true(response.age_s >= 0);
     } else {
         assert_true(response.age_s == -1);

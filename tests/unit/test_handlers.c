@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "api/view.h"
 #include "api/window.h"
 #include "record/record.h"
 #include "store/ops.h"
@@ -126,24 +127,28 @@ static struct mt_window *small_window(void)
 static void test_logs_can_be_answered_from_memory(void **state)
 {
     struct mt_window *window = small_window();
+    struct mt_view *view = mt_window_publish(window);
     struct mt_answer answer = ask("/memory-logs", "limit=1&skip=1", false);
 
     (void)state;
-    assert_true(answer.job.from_window(&answer.job, window, &answer.response));
+    assert_true(answer.job.from_window(&answer.job, view, &answer.response));
     assert_response(&answer, 200, "[{\"timestamp\":1647033660,\"total\":2,\"free\":1,\"used\":1}]",
                     0);
     mt_response_fini(&answer.response);
 
     answer = ask("/memory-logs", "skip=3", false);
-    assert_true(answer.job.from_window(&answer.job, window, &answer.response));
+    assert_true(answer.job.from_window(&answer.job, view, &answer.response));
     assert_response(&answer, 200, "[]", 0);
     mt_response_fini(&answer.response);
 
     mt_window_end_history(window);
+    mt_view_unref(view);
+    view = mt_window_publish(window);
     answer = ask("/memory-logs", "limit=4", false);
-    assert_false(answer.job.from_window(&answer.job, window, &answer.response));
+    assert_false(answer.job.from_window(&answer.job, view, &answer.response));
     assert_int_equal(answer.response.body.length, 0);
     mt_response_fini(&answer.response);
+    mt_view_unref(view);
     mt_window_free(window);
 
     answer = ask("/readyz", "", false);
