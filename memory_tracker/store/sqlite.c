@@ -5,6 +5,55 @@
 
 #include "base/text.h"
 
+/* the second version: days that are sealed */
+#define BLOCKS_SQL                                                                                 \
+    "CREATE TABLE block("                                                                          \
+    " id INTEGER PRIMARY KEY AUTOINCREMENT CHECK(id > 0),"                                         \
+    " host_id INTEGER NOT NULL REFERENCES host,"                                                   \
+    " day INTEGER NOT NULL CHECK(day >= 0),"                                                       \
+    " records INTEGER NOT NULL CHECK(records BETWEEN 1 AND 86400),"                                \
+    " first INTEGER NOT NULL,"                                                                     \
+    " last INTEGER NOT NULL,"                                                                      \
+    " first_seq INTEGER NOT NULL,"                                                                 \
+    " last_seq INTEGER NOT NULL,"                                                                  \
+    " hours BLOB NOT NULL,"                                                                        \
+    " checksum INTEGER NOT NULL,"                                                                  \
+    " UNIQUE(host_id, day)) STRICT;"                                                               \
+    "CREATE INDEX block_by_day ON block(day, host_id);"                                            \
+    "CREATE INDEX block_by_seq ON block(last_seq);"                                                \
+    "CREATE TABLE block_column("                                                                   \
+    " id INTEGER PRIMARY KEY,"                                                                     \
+    " count INTEGER NOT NULL CHECK(count > 0),"                                                    \
+    " min INTEGER NOT NULL,"                                                                       \
+    " max INTEGER NOT NULL,"                                                                       \
+    " hours BLOB,"                                                                                 \
+    " data BLOB) STRICT;"                                                                          \
+    "CREATE TABLE block_field("                                                                    \
+    " id INTEGER PRIMARY KEY CHECK(id BETWEEN 3 AND 63),"                                          \
+    " name TEXT NOT NULL UNIQUE) STRICT;"                                                          \
+    "CREATE TRIGGER block_insert AFTER INSERT ON block BEGIN"                                      \
+    " INSERT INTO day VALUES(new.day, new.records)"                                                \
+    "  ON CONFLICT DO UPDATE SET records = records + new.records;"                                 \
+    " INSERT INTO host_day VALUES(new.host_id, new.day, new.records)"                              \
+    "  ON CONFLICT DO UPDATE SET records = records + new.records;"                                 \
+    "END;"                                                                                         \
+    "CREATE TRIGGER block_delete AFTER DELETE ON block BEGIN"                                      \
+    " DELETE FROM block_column WHERE id BETWEEN old.id * 64 AND old.id * 64 + 63;"                 \
+    " DELETE FROM day WHERE day = old.day AND records = old.records;"                              \
+    " UPDATE day SET records = records - old.records"                                              \
+    "  WHERE day = old.day AND records > old.records;"                                             \
+    " DELETE FROM host_day"                                                                        \
+    "  WHERE host_id = old.host_id AND day = old.day AND records = old.records;"                   \
+    " UPDATE host_day SET records = records - old.records"                                         \
+    "  WHERE host_id = old.host_id AND day = old.day AND records > old.records;"                   \
+    "END;"                                                                                         \
+    "CREATE TRIGGER block_update BEFORE UPDATE ON block BEGIN"                                     \
+    " SELECT RAISE(ABORT, 'blocks are never changed');"                                            \
+    "END;"                                                                                         \
+    "CREATE TRIGGER block_field_update BEFORE UPDATE ON block_field BEGIN"                         \
+    " SELECT RAISE(ABORT, 'numbers of fields are never changed');"                                 \
+    "END;"
+
 static const char *const create_sql[] = {
     "CREATE TABLE meta("
     " one INTEGER PRIMARY KEY CHECK(one = 1),"
@@ -71,8 +120,11 @@ static const char *const create_sql[] = {
     "CREATE TRIGGER boot_delete BEFORE DELETE ON boot BEGIN"
     " SELECT RAISE(ABORT, 'boots are never removed');"
     "END;",
+    BLOCKS_SQL,
     NULL,
 };
+
+static const char *const migrate_sql[] = {BLOCKS_SQL};
 
 static const char *const field_tables[] = {"memory_log", NULL};
 
@@ -80,8 +132,9 @@ static const struct mt_sqlite_kind kind = {
     .what = "store",
     .maker = "memory-sampler",
     .application_id = 0x4D544C47, /* "MTLG" */
-    .version = 1,
+    .version = 2,
     .create = create_sql,
+    .migrate = migrate_sql,
     .field_tables = field_tables,
 };
 
@@ -130,6 +183,9 @@ enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *er
     store->epoch = store->file.epoch;
     memset(store->hosts, 0, sizeof store->hosts);
     memset(store->boots, 0, sizeof store->boots);
+    store->has_blocks = false;
+    memset(store->column_field, 0, sizeof store->column_field);
+    store->columns_known_to = 0;
     return MT_OK;
 }
 

@@ -25,6 +25,10 @@ struct sqlite_store {
         int64_t id;
         uint8_t uuid[MT_BOOT_ID_SIZE];
     } boots[MT_SQLITE_NAMES];
+    /* see sqlite_block.h */
+    bool has_blocks;
+    uint8_t column_field[64]; /* the field of a column of blocks + 1; 0: none that is known */
+    int64_t columns_known_to; /* id of the latest block that this is certain of */
 };
 
 /* A row of memory_log as read. */

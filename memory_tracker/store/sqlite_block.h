@@ -47,7 +47,8 @@ enum mt_sqlite_block_part {
  * mt_sqlite_block_fini. Not given by fields and parts: NULL. */
 struct mt_sqlite_block_data {
     struct mt_sqlite_block block;
-    uint64_t fields;     /* what was asked for */
+    uint64_t fields; /* what was asked for */
+    unsigned parts;
     uint64_t there;      /* those of them that any record has */
     int64_t *timestamps; /* always */
     int64_t *seqs;       /* or NULL */
@@ -59,9 +60,12 @@ struct mt_sqlite_block_data {
     size_t piece_count;
 };
 
-/* mt_sqlite_has_blocks: the open file has the tables; false for one of an earlier version that was
- * opened read_only. */
-bool mt_sqlite_has_blocks(const struct sqlite_store *store);
+/*
+ * mt_sqlite_has_blocks: the open file has the tables; false for one of an earlier version that was
+ * opened read_only, until a writer has migrated it. To be asked under the lock under which loose
+ * rows are read: a day may be sealed as soon as it is let go.
+ */
+bool mt_sqlite_has_blocks(struct sqlite_store *store);
 
 /* mt_sqlite_read_block: the row of table block that statement stands on. CORRUPT. */
 enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *statement,
@@ -73,16 +77,18 @@ enum mt_err mt_sqlite_find_block(struct sqlite_store *store, int64_t host_id, in
                                  struct mt_error *error);
 
 /*
- * mt_sqlite_block_fetch: copies the bytes of the wanted columns; one statement, to be called while
- * the caller holds the lock, or by itself. *found false: the block is not there any more (merged,
- * pruned); see mt_sqlite_find_block for what took its place.
+ * mt_sqlite_block_fetch: frees what data holds and copies the bytes of the wanted columns; to be
+ * called while the caller holds the lock, or by itself. *found false: the block is not there any
+ * more (merged, pruned); see mt_sqlite_find_block for what took its place. On failure data is
+ * empty.
  */
 enum mt_err mt_sqlite_block_fetch(struct sqlite_store *store, const struct mt_sqlite_block *block,
                                   uint64_t fields, unsigned parts,
                                   struct mt_sqlite_block_data *data, bool *found,
                                   struct mt_error *error);
 
-/* mt_sqlite_block_decode: makes numbers of what was fetched; no database. CORRUPT, NO_MEMORY. */
+/* mt_sqlite_block_decode: makes numbers of what was fetched; no database (but for the host's name
+ * in an error). CORRUPT, which names host, day and column; NO_MEMORY. */
 enum mt_err mt_sqlite_block_decode(struct sqlite_store *store, struct mt_sqlite_block_data *data,
                                    struct mt_error *error);
 
@@ -97,12 +103,66 @@ size_t mt_sqlite_block_at(const struct mt_sqlite_block_data *data, int64_t secon
 
 void mt_sqlite_block_fini(struct mt_sqlite_block_data *data);
 
+/* mt_sqlite_block_corrupt: CORRUPT: names store, host, day and column (NULL: the block itself), of
+ * which it says what: "lacks its numbers"; and the remedy. */
+enum mt_err mt_sqlite_block_corrupt(struct sqlite_store *store, int64_t host_id, int64_t day,
+                                    const char *column, const char *what, struct mt_error *error);
+
+/* mt_sqlite_know_columns: the numbers of those of fields that the block or one before it has are
+ * known from now on. */
+enum mt_err mt_sqlite_know_columns(struct sqlite_store *store, int64_t block_id, uint64_t fields,
+                                   struct mt_error *error);
+
+/* mt_sqlite_field_column: the number of a field's column; 0: no block known to
+ * mt_sqlite_know_columns has the field. */
+int mt_sqlite_field_column(const struct sqlite_store *store, enum mt_field field);
+
+/* mt_sqlite_column_name: "timestamp", "seq", "boot_id", a field's name, or "?" for a column that
+ * this program, or mt_sqlite_know_columns, does not know. */
+const char *mt_sqlite_column_name(const struct sqlite_store *store, int column);
+
+/* A checksum over all that tables block (but id and the checksum) and block_column have of a block,
+ * columns in order of their numbers. */
+struct mt_sqlite_check {
+    uint64_t sum;
+};
+void mt_sqlite_check_block(struct mt_sqlite_check *check, const struct mt_sqlite_block *block,
+                           const void *hours, size_t hours_size);
+void mt_sqlite_check_column(struct mt_sqlite_check *check, int column,
+                            const struct mt_block_summary *summary, const void *hours,
+                            size_t hours_size, const void *data, size_t data_size);
+
+/* mt_sqlite_block_checksum: *found: there is such a block; *is_right: its checksum is what its row
+ * says. Two statements; a lock of the caller keeps them together. */
+enum mt_err mt_sqlite_block_checksum(struct sqlite_store *store, int64_t id, bool *found,
+                                     bool *is_right, struct mt_error *error);
+
 /*
- * mt_sqlite_put_block: inside the caller's transaction, stores rows (all of one host and day, in
- * order of timestamps, all fields, with seq) as a new block of that host-day, which has none now.
- * The counts follow. Then reads it back and compares: CORRUPT, and the caller rolls back, if it is
- * not the same.
+ * Rows made ready to be stored as a block, without a lock; freed by mt_sqlite_sealed_free, which
+ * accepts NULL.
  */
+struct mt_sqlite_sealed;
+
+/*
+ * mt_sqlite_seal: encodes rows, all of one host and day, in order of timestamps, with all fields
+ * and seq; and makes sure that they come back out of it. NO_MEMORY; FAILED if they do not come
+ * back.
+ */
+enum mt_err mt_sqlite_seal(struct sqlite_store *store, const struct sqlite_row *rows, size_t count,
+                           struct mt_sqlite_sealed **sealed, struct mt_error *error);
+void mt_sqlite_sealed_free(struct mt_sqlite_sealed *sealed);
+
+/*
+ * mt_sqlite_put_sealed: inside the caller's transaction, stores them as a new block of their
+ * host-day, which has none now. The counts follow. Reads it back and compares: CORRUPT, and the
+ * caller rolls back, if it is not the same. NEWER_SCHEMA if the file has fields that this program
+ * does not know, which would be lost.
+ */
+enum mt_err mt_sqlite_put_sealed(struct sqlite_store *store, const struct mt_sqlite_sealed *sealed,
+                                 struct mt_error *error);
+
+/* mt_sqlite_put_block: mt_sqlite_seal and mt_sqlite_put_sealed in one, inside the caller's
+ * transaction. */
 enum mt_err mt_sqlite_put_block(struct sqlite_store *store, const struct sqlite_row *rows,
                                 size_t count, struct mt_error *error);
 

@@ -193,12 +193,12 @@ static int32_t big_endian(const unsigned char *bytes)
                      bytes[3]);
 }
 
-enum identity { IS_OURS, IS_EMPTY, IS_NEWER, IS_OTHER, IS_NO_DATABASE };
+enum identity { IS_OURS, IS_OLDER, IS_EMPTY, IS_NEWER, IS_OTHER, IS_NO_DATABASE };
 
 /*
- * From the header alone, without a lock: both numbers are written once, when the schema is made. A
- * reader that meets a half-made schema, which a rollback is about to remove, finds out when it
- * prepares its first statement.
+ * From the header alone, without a lock: both numbers are written when the schema is made, and with
+ * each migration. A reader that meets a half-made schema, which a rollback is about to remove, finds
+ * out when it prepares its first statement.
  */
 static enum identity identify(const struct mt_sqlite *file)
 {
@@ -222,7 +222,9 @@ static enum identity identify(const struct mt_sqlite *file)
         return IS_NO_DATABASE;
     if (big_endian(header + 68) != file->kind->application_id)
         return IS_OTHER;
-    return big_endian(header + 60) > file->kind->version ? IS_NEWER : IS_OURS;
+    if (big_endian(header + 60) > file->kind->version)
+        return IS_NEWER;
+    return big_endian(header + 60) < file->kind->version ? IS_OLDER : IS_OURS;
 }
 
 static enum mt_err check_identity(struct mt_sqlite *file, struct mt_error *error)
@@ -232,6 +234,10 @@ static enum mt_err check_identity(struct mt_sqlite *file, struct mt_error *error
     switch (identity) {
     case IS_OURS:
         return MT_OK;
+    case IS_OLDER:
+        if (file->read_only)
+            return MT_OK;
+        break;
     case IS_NO_DATABASE:
         return mt_sqlite_fail(file, SQLITE_NOTADB, "open", error);
     default:

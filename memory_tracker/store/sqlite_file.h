@@ -21,10 +21,11 @@ struct mt_sqlite_kind {
     int application_id;              /* at offset 68 of the file */
     int version;                     /* user_version that this program knows */
     const char *const *create;       /* pieces of the SQL that makes the schema; NULL-terminated */
+    const char *const *migrate;      /* [n - 1]: SQL that makes version n + 1 of version n */
     const char *const *field_tables; /* tables with a column for each field; NULL-terminated */
 };
 
-enum { MT_SQLITE_STATEMENTS = 24 };
+enum { MT_SQLITE_STATEMENTS = 40 };
 
 struct mt_sqlite {
     sqlite3 *db; /* NULL: the file was missing at the last look */

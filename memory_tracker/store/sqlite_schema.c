@@ -89,6 +89,20 @@ static enum mt_err create(struct mt_sqlite *file, struct mt_error *error)
     return err;
 }
 
+/* only makes what is new, so that it is quick on a file of any size */
+static enum mt_err migrate(struct mt_sqlite *file, int64_t version, struct mt_error *error)
+{
+    enum mt_err err = MT_OK;
+    char sql[64];
+
+    for (; version < file->kind->version && err == MT_OK; version++)
+        err = mt_sqlite_exec(file, file->kind->migrate[version - 1], error);
+    if (err != MT_OK)
+        return err;
+    (void)snprintf(sql, sizeof sql, "PRAGMA user_version=%d", file->kind->version);
+    return mt_sqlite_exec(file, sql, error);
+}
+
 static enum mt_err refuse_other(struct mt_sqlite *file, struct mt_error *error)
 {
     int64_t has_log = 0;
@@ -132,7 +146,13 @@ static enum mt_err upgrade_locked(struct mt_sqlite *file, struct mt_error *error
                             "%s %s: has schema version %" PRId64 ", this program knows %d; use "
                             "the newer Memory Tracker that wrote it",
                             file->kind->what, file->path, version, file->kind->version);
-    return file->read_only ? MT_OK : add_missing_fields(file, error);
+    if (file->read_only)
+        return MT_OK;
+    if (version < 1)
+        return refuse_other(file, error);
+    if (version < file->kind->version)
+        err = migrate(file, version, error);
+    return err == MT_OK ? add_missing_fields(file, error) : err;
 }
 
 enum mt_err mt_sqlite_upgrade(struct mt_sqlite *file, struct mt_error *error)

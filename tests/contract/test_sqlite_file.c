@@ -51,7 +51,7 @@ static void new_files_are_for_their_group_and_well_set_up(void **state)
     assert_int_equal(fixture_number(db, "PRAGMA foreign_keys"), 1);
     assert_int_equal(fixture_number(db, "PRAGMA journal_mode = 'truncate'"), 0);
     assert_int_equal(fixture_number(db, "PRAGMA application_id"), 0x4D544C47);
-    assert_int_equal(fixture_number(db, "PRAGMA user_version"), 1);
+    assert_int_equal(fixture_number(db, "PRAGMA user_version"), 2);
     mt_store_close(store);
 }
 
@@ -179,10 +179,10 @@ static void a_newer_schema_is_refused(void **state)
 
     fixture_fill(fixture, 1, 1);
     db = fixture_raw(fixture->path);
-    fixture_exec(db, "PRAGMA user_version=2");
+    fixture_exec(db, "PRAGMA user_version=3");
     (void)sqlite3_close(db);
-    fixture_fails(fixture, false, MT_ERR_NEWER_SCHEMA, "schema version 2, this program knows 1");
-    fixture_fails(fixture, true, MT_ERR_NEWER_SCHEMA, "schema version 2, this program knows 1");
+    fixture_fails(fixture, false, MT_ERR_NEWER_SCHEMA, "schema version 3, this program knows 2");
+    fixture_fails(fixture, true, MT_ERR_NEWER_SCHEMA, "schema version 3, this program knows 2");
 }
 
 /* the value of PSWPIN in each record, -1 where it is absent */
