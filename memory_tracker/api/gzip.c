@@ -1,8 +1,6 @@
 #include "api/gzip.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 #define ZLIB_CONST /* input is not changed */
 #include <zlib.h>
@@ -110,53 +108,4 @@ void mt_gzip_free(struct mt_gzip *gzip)
     if (gzip != NULL)
         (void)deflateEnd(&gzip->stream);
     free(gzip);
-}
-
-static struct mt_slice trim(struct mt_slice text)
-{
-    while (text.length > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text.data++;
-        text.length--;
-    }
-    while (text.length > 0 &&
-           (text.data[text.length - 1] == ' ' || text.data[text.length - 1] == '\t'))
-        text.length--;
-    return text;
-}
-
-/* Cuts *rest at the first separator. */
-static struct mt_slice cut(struct mt_slice *rest, char separator)
-{
-    const char *at = memchr(rest->data, separator, rest->length);
-    struct mt_slice head = {rest->data, at != NULL ? (size_t)(at - rest->data) : rest->length};
-    size_t used = head.length + (at != NULL);
-
-    rest->data += used;
-    rest->length -= used;
-    return trim(head);
-}
-
-/* `q=0`, `q=0.0` ... */
-static bool is_zero_weight(struct mt_slice weight)
-{
-    if (weight.length < 3 || strncasecmp(weight.data, "q=0", 3) != 0)
-        return false;
-    for (size_t i = 3; i < weight.length; i++)
-        if (weight.data[i] != '0' && weight.data[i] != '.')
-            return false;
-    return true;
-}
-
-bool mt_accepts_gzip(struct mt_slice accept_encoding)
-{
-    while (accept_encoding.length > 0) {
-        struct mt_slice weight = cut(&accept_encoding, ',');
-        struct mt_slice name = {NULL, 0};
-
-        if (weight.length > 0)
-            name = cut(&weight, ';');
-        if (name.length == 4 && strncasecmp(name.data, "gzip", 4) == 0)
-            return !is_zero_weight(trim(weight));
-    }
-    return false;
 }

@@ -1,4 +1,4 @@
-/* gzip (RFC 1952) in both directions, and the headers of HTTP that ask for it. Any thread. */
+/* gzip (RFC 1952) in both directions. Any thread. */
 #ifndef MT_API_GZIP_H
 #define MT_API_GZIP_H
 
@@ -29,8 +29,5 @@ struct mt_gzip *mt_gzip_new(struct mt_buf *out);
 void mt_gzip_write(struct mt_gzip *gzip, struct mt_slice bytes);
 void mt_gzip_end(struct mt_gzip *gzip);
 void mt_gzip_free(struct mt_gzip *gzip); /* accepts NULL */
-
-/* mt_accepts_gzip: the value of an Accept-Encoding header asks for gzip. */
-bool mt_accepts_gzip(struct mt_slice accept_encoding);
 
 #endif

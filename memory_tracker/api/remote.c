@@ -1,6 +1,6 @@
 #include "api/remote.h"
 
-#include "api/gzip.h"
+#include "api/conditional.h"
 #include "store/wire.h"
 
 bool mt_remote_begin(const struct mt_request *request, const struct mt_api_state *state,
@@ -18,7 +18,7 @@ bool mt_remote_begin(const struct mt_request *request, const struct mt_api_state
         mt_response_fail(&answer->response, MT_ERR_NO_MEMORY);
         return false;
     }
-    remote->may_gzip = mt_accepts_gzip(request->accept_encoding);
+    remote->may_gzip = mt_coding_choose(request->accept_encoding) == MT_CODING_GZIP;
     answer->kind = MT_ANSWER_JOB;
     answer->job.run = run;
     answer->job.now_s = state->now_s;

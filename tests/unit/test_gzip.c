@@ -91,30 +91,11 @@ static void want_of_memory_is_told(void **state)
     mt_buf_fini(&packed);
 }
 
-static void who_accepts_gzip(void **state)
-{
-    static const char *const yes[] = {"gzip",           "GZip",
-                                      "deflate, gzip",  "br,gzip;q=0.5",
-                                      " gzip ; q=1 ,x", "identity;q=0,gzip;q=0.01"};
-    static const char *const no[] = {"",      "br",     "gzip;q=0", "gzip; q=0.000",
-                                     "gzipx", "x-gzip", ",;,"};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
-        if (!mt_accepts_gzip(mt_slice_of(yes[i])))
-            fail_msg("'%s' accepts gzip", yes[i]);
-    for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
-        if (mt_accepts_gzip(mt_slice_of(no[i])))
-            fail_msg("'%s' does not accept gzip", no[i]);
-    assert_false(mt_accepts_gzip((struct mt_slice){NULL, 0}));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_packed_is_unpacked),
         cmocka_unit_test(want_of_memory_is_told),
-        cmocka_unit_test(who_accepts_gzip),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
