@@ -10,8 +10,9 @@
 #include "store/module.h"
 
 static const struct mt_subcommand *const subcommands[] = {
-    &mt_logs_subcommand,   &mt_hosts_subcommand, &mt_import_subcommand, &mt_export_subcommand,
-    &mt_verify_subcommand, &mt_spool_subcommand, &mt_config_subcommand,
+    &mt_logs_subcommand,   &mt_hosts_subcommand,  &mt_import_subcommand,
+    &mt_export_subcommand, &mt_verify_subcommand, &mt_compact_subcommand,
+    &mt_prune_subcommand,  &mt_spool_subcommand,  &mt_config_subcommand,
 };
 
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };

@@ -22,6 +22,8 @@ extern const struct mt_subcommand mt_hosts_subcommand;
 extern const struct mt_subcommand mt_import_subcommand;
 extern const struct mt_subcommand mt_export_subcommand;
 extern const struct mt_subcommand mt_verify_subcommand;
+extern const struct mt_subcommand mt_compact_subcommand;
+extern const struct mt_subcommand mt_prune_subcommand;
 extern const struct mt_subcommand mt_spool_subcommand;
 extern const struct mt_subcommand mt_config_subcommand;
 

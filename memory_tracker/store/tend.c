@@ -7,6 +7,21 @@
 
 enum { DAY_S = 86400, HOUR_S = 3600, AIM_MS = 500 };
 
+enum mt_err mt_tend_open(const char *uri, const struct mt_store_options *options,
+                         struct mt_store **store, struct mt_error *error)
+{
+    struct mt_store_options writing = *options;
+    struct mt_store_options reading = *options;
+    struct mt_store *reader = NULL;
+    enum mt_err result;
+
+    writing.read_only = false;
+    reading.read_only = true;
+    result = mt_store_open(uri, &reading, &reader, error);
+    mt_store_close(reader);
+    return result == MT_OK ? mt_store_open(uri, &writing, store, error) : result;
+}
+
 static int64_t day_of(int64_t second)
 {
     return second - second % DAY_S;

@@ -9,6 +9,10 @@
 #include "base/buf.h"
 #include "store/store.h"
 
+/* mt_tend_open: as mt_store_open, for writing, but never makes a store: MISSING. */
+enum mt_err mt_tend_open(const char *uri, const struct mt_store_options *options,
+                         struct mt_store **store, struct mt_error *error);
+
 /* What is to go, and what went. Zero-initialise, then set what is wanted. */
 struct mt_pruning {
     int64_t before;      /* whole days (UTC) before this second; 0: none */

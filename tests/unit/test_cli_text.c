@@ -26,6 +26,32 @@ static void durations_have_two_parts(void **state)
     }
 }
 
+static void sizes_have_their_unit(void **state)
+{
+    static const struct {
+        int64_t bytes;
+        const char *text;
+    } rows[] = {
+        {0, "0 B"},
+        {1023, "1023 B"},
+        {1024, "1.0 KiB"},
+        {1536, "1.5 KiB"},
+        {1048524, "1023.9 KiB"},
+        {1048575, "1.0 MiB"},
+        {15728640, "15.0 MiB"},
+        {INT64_C(2) << 30, "2.0 GiB"},
+        {INT64_MAX, "8388608.0 TiB"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[MT_SIZE_SIZE];
+
+        mt_size_format(rows[i].bytes, text);
+        assert_string_equal(text, rows[i].text);
+    }
+}
+
 static void progress_tells_share_rate_and_rest(void **state)
 {
     static const struct {
@@ -95,6 +121,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(durations_have_two_parts),
+        cmocka_unit_test(sizes_have_their_unit),
         cmocka_unit_test(progress_tells_share_rate_and_rest),
         cmocka_unit_test(columns_are_aligned_by_characters),
         cmocka_unit_test(a_table_without_rows_has_its_titles),
