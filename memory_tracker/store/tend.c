@@ -123,18 +123,24 @@ static enum mt_err prune_by_time(struct mt_store *store, struct mt_pruning *prun
     }
 }
 
+/*
+ * The oldest day is looked for before the size is: where two do this at once, the second one then
+ * finds it gone, or the size small enough, and does not remove one more for the same reason.
+ */
 static enum mt_err prune_by_size(struct mt_store *store, struct mt_pruning *pruning, bool *stopped,
                                  struct mt_error *error)
 {
     int64_t today = day_of(pruning->now_s);
-    struct oldest oldest;
+    struct oldest oldest = {0};
     enum mt_err result = mt_store_size(store, &pruning->size, error);
 
-    if (result == MT_OK && pruning->size_before < 0)
+    if (result == MT_OK)
         pruning->size_before = pruning->size;
     while (result == MT_OK && pruning->size > -pruning->kept) {
         result = find_oldest(store, today, &oldest, error);
-        if (result != MT_OK || !oldest.found)
+        if (result == MT_OK && oldest.found)
+            result = mt_store_size(store, &pruning->size, error);
+        if (result != MT_OK || !oldest.found || pruning->size <= -pruning->kept)
             break;
         *stopped = must_stop(pruning);
         if (*stopped)

@@ -268,7 +268,8 @@ def test_the_overview_lists_every_subcommand(history):
     assert done.stdout == history.run("memory-tracker").stdout
     assert done.stdout == history.run("memory-tracker", "help").stdout
     listed = re.findall(r"^  ([a-z]+) +\S", done.stdout.split("Options:")[0], re.MULTILINE)
-    assert listed == ["logs", "hosts", "import", "export", "verify", "spool", "config", "help"]
+    assert listed == ["logs", "hosts", "import", "export", "verify", "compact", "prune", "spool",
+                      "config", "help"]
 
 
 @pytest.mark.parametrize("name", ["logs", "hosts", "import", "export", "verify", "spool", "config"])

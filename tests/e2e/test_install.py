@@ -71,7 +71,7 @@ def test_subcommands_options_and_values(prefix, home):
     home.import_csv("host,timestamp,total,free\nweb-1,60,8,4\nweb-2,60,8,4\ndb-1,60,8,4\n")
     tracker = ["memory-tracker"]
     for words, expected in [
-        ([*tracker, ""], "--help --version config export help hosts import logs spool verify"),
+        ([*tracker, ""], "--help --version compact config export help hosts import logs prune spool verify"),
         ([*tracker, "e"], "export"),
         ([*tracker, "help", "h"], "help hosts"),
         ([*tracker, "logs", "--l"], "--limit --log-file --log-format --log-level"),
@@ -85,6 +85,7 @@ def test_subcommands_options_and_values(prefix, home):
         ([*tracker, "logs", ""], ""),
         ([*tracker, "import", "im"], "import.csv"),
         ([*tracker, "export", "--output", "imp"], "import.csv"),
+        ([*tracker, "prune", "--retention", "1"], "10GiB 1GiB 1y"),
         ([*tracker, "spool", ""], "flush rejected"),
         ([*tracker, "spool", "--di"], "--discard"),
         (["memory-courier", "--int"], "--interval"),

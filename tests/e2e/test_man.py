@@ -8,7 +8,7 @@ import pytest
 from support import ROOT, run
 
 PAGES = ROOT / "docs/man"
-SUBCOMMANDS = ["logs", "hosts", "import", "export", "verify", "spool", "config"]
+SUBCOMMANDS = ["logs", "hosts", "import", "export", "verify", "compact", "prune", "spool", "config"]
 
 
 def help_options(*command):
@@ -41,10 +41,11 @@ def test_a_program_and_its_page(program):
 
 
 def test_the_courier_takes_what_the_sampler_takes():
-    assert man_options((PAGES / "memory-courier.1").read_text()) == {}
+    own = man_options((PAGES / "memory-courier.1").read_text())
+    assert own == {"--tend": ""}
     options = man_options((PAGES / "memory-sampler.1").read_text())
     assert options.pop("--print") == options.pop("--health-check") == ""
-    assert help_options("memory-courier") == options
+    assert help_options("memory-courier") == {**options, **own}
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)

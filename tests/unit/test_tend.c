@@ -17,6 +17,7 @@ struct fake {
     int prunes, compactions;
     enum mt_err prune_result, compact_result;
     bool never_done;
+    bool has_rival; /* who removes the oldest day just before it is looked for */
     char order[64];
 };
 
@@ -29,14 +30,26 @@ static int64_t size_of(const struct fake *fake)
     return size;
 }
 
+static void remove_oldest(struct fake *fake)
+{
+    int64_t day = 0;
+
+    while (fake->records[day] == 0)
+        day++;
+    fake->records[day] = 0;
+    fake->has_rival = false;
+}
+
 static enum mt_err scan(struct mt_store *store, const struct mt_query *query, mt_emit *emit,
                         void *context, struct mt_error *error)
 {
-    const struct fake *fake = (const struct fake *)store;
+    struct fake *fake = (struct fake *)store;
     enum mt_err result = MT_OK;
 
     assert_int_equal(query->order, MT_OLDEST_FIRST);
     assert_true(query->to > 0);
+    if (fake->has_rival)
+        remove_oldest(fake);
     for (int64_t day = 0; day < DAYS; day++)
         for (int64_t i = 0; i < fake->records[day]; i++) {
             struct mt_record record = {.host = "a", .timestamp = day * DAY + 60 * i};
@@ -230,6 +243,24 @@ static void test_by_size(void **state)
     assert_true(tending.pruning.is_done);
 }
 
+static void test_two_at_once_remove_no_more_than_one(void **state)
+{
+    struct fake fake = make_fake(3);
+    /* 27 sealed days, of which one has three times the records: a day too much */
+    int64_t cap = (INT64_C(20000) + 28 * 1000) << 10;
+    struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = -cap}};
+    struct mt_error error = {0};
+
+    (void)state;
+    fake.records[28] = 30;
+    fake.has_rival = true;
+    assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_OK);
+    assert_int_equal(oldest_of(&fake), 4);
+    assert_int_equal(fake.prunes, 0);
+    assert_int_equal(tending.pruning.records, 0);
+    assert_int_equal(tending.pruning.size, cap);
+}
+
 /* What is due to be sealed, but was not in time, may fit once it is: no day goes before. */
 static void test_size_waits_for_sealing(void **state)
 {
@@ -366,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_all_is_kept),
         cmocka_unit_test(test_before),
         cmocka_unit_test(test_by_size),
+        cmocka_unit_test(test_two_at_once_remove_no_more_than_one),
         cmocka_unit_test(test_size_waits_for_sealing),
         cmocka_unit_test(test_size_where_nothing_can_be_sealed),
         cmocka_unit_test(test_prune_fails),
