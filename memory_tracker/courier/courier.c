@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "base/utc.h"
 #include "store/spool.h"
 #include "store/spool_lock.h"
+#include "store/tend.h"
 #include "store/uri.h"
 
 enum {
@@ -144,15 +146,30 @@ static enum mt_err work(struct run *run, struct mt_error *error)
     return MT_OK;
 }
 
-enum mt_err mt_courier_run(const struct mt_config *config, int64_t start_ms, struct mt_error *error)
+int64_t mt_courier_budget_ms(const struct mt_config *config)
 {
     int64_t budget_ms = mt_config_number(config, MT_SETTING_INTERVAL) * 750;
+
+    if (budget_ms < BUDGET_LEAST_MS)
+        return BUDGET_LEAST_MS;
+    return budget_ms < BUDGET_MOST_MS ? budget_ms : BUDGET_MOST_MS;
+}
+
+/* Once an hour, and only where all went well and it is not another memory-api's business. */
+static bool must_tend(const struct mt_config *config, const struct run *run)
+{
+    return run->after.waiting == 0 && strncmp(run->uri, "http", 4) != 0 &&
+           (mt_config_number(config, MT_SETTING_RETENTION) != 0 || !mt_store_is_remote(run->uri)) &&
+           mt_tend_is_hour(mt_config_string(config, MT_SETTING_HOST), mt_clock_wall_s(),
+                           mt_config_number(config, MT_SETTING_INTERVAL));
+}
+
+enum mt_err mt_courier_run(const struct mt_config *config, int64_t start_ms, struct mt_error *error)
+{
     struct run run = {
         .path = mt_config_string(config, MT_SETTING_SPOOL),
         .start_ms = start_ms,
-        .budget_ms = budget_ms < BUDGET_LEAST_MS  ? BUDGET_LEAST_MS
-                     : budget_ms > BUDGET_MOST_MS ? BUDGET_MOST_MS
-                                                  : budget_ms,
+        .budget_ms = mt_courier_budget_ms(config),
     };
     int lock = -1;
     enum mt_err result = mt_store_uri_untold(config, &run.uri, error);
@@ -173,6 +190,8 @@ enum mt_err mt_courier_run(const struct mt_config *config, int64_t start_ms, str
     result = mt_spool_lock(run.path, &lock, error);
     if (result == MT_OK) {
         result = work(&run, error);
+        if (result == MT_OK && must_tend(config, &run))
+            mt_courier_tend_uri(config, run.uri, start_ms + run.budget_ms);
     } else if (result == MT_ERR_BUSY) {
         mt_log(MT_LOG_DEBUG, "%s", error->text);
         result = MT_OK;

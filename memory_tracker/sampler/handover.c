@@ -15,6 +15,7 @@
 enum { OUTBOX_WAIT_MS = 6000 };
 
 static char courier[] = "memory-courier";
+static char tend[] = "--tend";
 
 /* memory-courier lies beside this program: PATH and the working directory are whoever's. "" where
  * that is not known, which nothing executes. */
@@ -30,20 +31,22 @@ static void locate(char path[static PATH_MAX])
         (void)memcpy(slash + 1, courier, sizeof courier);
 }
 
-/* This program's arguments as the courier's. Freed by the caller, the strings are borrowed. */
-static char **courier_arguments(char *const *argv)
+/* This program's arguments as the courier's, behind an option of its own unless that is NULL. Freed
+ * by the caller, the strings are borrowed. */
+static char **courier_arguments(char *option, char *const *argv)
 {
     size_t count = 0;
     char **copy;
 
     while (argv[count] != NULL)
         count++;
-    copy = calloc(count + 2, sizeof *copy);
+    copy = calloc(count + 3, sizeof *copy);
     if (copy == NULL)
         return NULL;
     copy[0] = courier;
+    copy[1] = option;
     for (size_t i = 1; i < count; i++)
-        copy[i] = argv[i];
+        copy[i + (option != NULL)] = argv[i];
     return copy;
 }
 
@@ -91,7 +94,7 @@ enum mt_err mt_sampler_hand_over(const struct mt_config *config, const char *des
                                  struct mt_error *error)
 {
     char path[PATH_MAX];
-    char **arguments = courier_arguments(argv);
+    char **arguments = courier_arguments(NULL, argv);
     bool is_full;
     enum mt_err result;
 
@@ -114,4 +117,17 @@ enum mt_err mt_sampler_hand_over(const struct mt_config *config, const char *des
     }
     free(arguments);
     return result;
+}
+
+void mt_sampler_tend(char *const *argv)
+{
+    char path[PATH_MAX];
+    char **arguments = courier_arguments(tend, argv);
+
+    if (arguments == NULL)
+        return;
+    locate(path);
+    (void)execv(path, arguments);
+    tell_missing(path, errno, "finished days are not sealed, and RETENTION is not applied");
+    free(arguments);
 }

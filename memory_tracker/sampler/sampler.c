@@ -13,6 +13,7 @@
 #include "sampler/health.h"
 #include "store/spool.h"
 #include "store/store.h"
+#include "store/tend.h"
 #include "store/uri.h"
 
 /*
@@ -168,9 +169,24 @@ static enum mt_err judge(const struct mt_config *config, const struct mt_record 
     return MT_OK;
 }
 
+/* Looked for once an hour: an ordinary minute has nothing to do with it. */
+static bool must_be_tended(const struct mt_config *config, struct mt_store *store,
+                           const struct mt_record *record)
+{
+    /* there is no time for anything, so that it only tells whether it is done */
+    struct mt_compaction compaction = {.now_s = record->timestamp, .deadline_ms = 1};
+
+    if (!mt_tend_is_hour(record->host, record->timestamp,
+                         mt_config_number(config, MT_SETTING_INTERVAL)))
+        return false;
+    if (mt_config_number(config, MT_SETTING_RETENTION) != 0)
+        return true;
+    return mt_store_compact(store, &compaction, NULL) != MT_OK || !compaction.is_done;
+}
+
 static enum mt_err keep_here(const struct mt_config *config, const char *uri,
                              const char *destination, const struct mt_record *record,
-                             int64_t start_ms, struct mt_error *error)
+                             int64_t start_ms, bool *tend, struct mt_error *error)
 {
     const struct mt_store_options options = {.busy_wait_ms = STORE_WAIT_MS};
     struct mt_store *store = NULL;
@@ -186,6 +202,7 @@ static enum mt_err keep_here(const struct mt_config *config, const char *uri,
     } else if (result == MT_OK) {
         result = judge(config, record, &outcome, error);
         deliver(config, destination, store, start_ms + DELIVERY_MS);
+        *tend = must_be_tended(config, store, record);
     } else {
         result = put_aside(config, destination, record, &cause, error);
     }
@@ -198,6 +215,7 @@ enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_reco
 {
     char *uri = NULL;
     char *destination = NULL;
+    bool tend = false;
     enum mt_err result = mt_store_uri(config, &uri, error);
 
     if (result != MT_OK)
@@ -205,12 +223,15 @@ enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_reco
     destination = mt_store_destination(uri);
     if (!mt_store_is_remote(uri))
         result = keep_here(config, uri, destination != NULL ? destination : uri, record, start_ms,
-                           error);
+                           &tend, error);
     else if (destination != NULL)
         result = mt_sampler_hand_over(config, destination, record, argv, error);
     else
         result = mt_error_set(error, MT_ERR_NO_MEMORY, "out of memory; the record is lost");
     free(destination);
     free(uri);
+    /* the courier's exit status is 0 whatever becomes of it */
+    if (result == MT_OK && tend)
+        mt_sampler_tend(argv);
     return result;
 }

@@ -19,7 +19,8 @@ enum mt_err mt_sampler_print(const struct mt_record *record, struct mt_error *er
  * the outbox and says so in one warning; either is MT_OK. When the store took it, what waited in
  * the outbox follows. REJECTED: the store will never take it. Any other error is the store's, with
  * the outbox's in its text: the record is lost. Takes less than 50 s, counted from start_ms
- * (monotonic). For a server's store see mt_sampler_hand_over; argv is main's.
+ * (monotonic). Then, where days are to be sealed or removed, mt_sampler_tend; for a server's store
+ * see mt_sampler_hand_over; argv is main's.
  */
 enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_record *record,
                             int64_t start_ms, char *const *argv, struct mt_error *error);
@@ -33,5 +34,12 @@ enum mt_err mt_sampler_keep(const struct mt_config *config, const struct mt_reco
 enum mt_err mt_sampler_hand_over(const struct mt_config *config, const char *destination,
                                  const struct mt_record *record, char *const *argv,
                                  struct mt_error *error);
+
+/*
+ * mt_sampler_tend: becomes memory-courier, which seals finished days and applies RETENTION, with
+ * the arguments and the environment of this run. Returns where it cannot be executed, which was
+ * logged.
+ */
+void mt_sampler_tend(char *const *argv);
 
 #endif
