@@ -2,7 +2,9 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "api/caretaker.h"
 #include "api/follower.h"
 #include "api/health_check.h"
 #include "api/library_output.h"
@@ -19,6 +21,8 @@ enum {
     STORE_TIMEOUT_MS = 3000, /* short, so that the end of the program is not held up */
     POLL_MS = 500,
     REFUSED_PAUSE_MS = 10000,
+    TEND_FIRST_MS = 1000, /* whoever waits for the first answers comes first */
+    TEND_MS = 3600000,
     FIRST_ANSWER_MS = 5000, /* how long a store that is a server may take to come within reach */
 };
 
@@ -69,10 +73,32 @@ static void say_ready(const struct mt_server_options *server)
            text, server->loops, server->workers, (long long)server->most_connections);
 }
 
+/* With a caretaker where records are pushed to, unless they go on to another memory-api, which has
+ * one itself. */
+static enum mt_err serve_tended(struct mt_server_options *server, int64_t kept,
+                                struct mt_error *error)
+{
+    const struct mt_caretaker_options tend = {.store = server->store,
+                                              .kept = kept,
+                                              .first_ms = TEND_FIRST_MS,
+                                              .every_ms = TEND_MS,
+                                              .timeout_ms = server->store_timeout_ms};
+    struct mt_caretaker *caretaker = NULL;
+    enum mt_err result = MT_OK;
+
+    if (server->tokens[0] != '\0' && strncmp(server->store, "http", 4) != 0)
+        result = mt_caretaker_start(&tend, &caretaker, error);
+    if (result == MT_OK)
+        result = mt_server_run(server, error);
+    mt_caretaker_stop(caretaker);
+    return result;
+}
+
 /* With a follower if the store is another machine's. */
-static enum mt_err serve_store(struct mt_server_options *server, int64_t stale_limit_ms,
+static enum mt_err serve_store(struct mt_server_options *server, const struct mt_config *config,
                                struct mt_error *error)
 {
+    int64_t stale_limit_ms = mt_config_number(config, MT_SETTING_STALE_LIMIT) * 1000;
     struct mt_follower_options follow = {.store = server->store,
                                          .timeout_ms = server->store_timeout_ms,
                                          .poll_ms = POLL_MS,
@@ -91,7 +117,7 @@ static enum mt_err serve_store(struct mt_server_options *server, int64_t stale_l
         }
     }
     if (result == MT_OK)
-        result = mt_server_run(server, error);
+        result = serve_tended(server, mt_config_number(config, MT_SETTING_RETENTION), error);
     mt_follower_stop(follower);
     return result;
 }
@@ -131,8 +157,7 @@ static enum mt_err serve(const struct mt_config *config, struct mt_error *error)
             mt_limits_connections(mt_config_number(config, MT_SETTING_MAX_CONNECTIONS),
                                   mt_server_descriptors(&server), &server.most_connections, error);
         if (result == MT_OK)
-            result = serve_store(&server, mt_config_number(config, MT_SETTING_STALE_LIMIT) * 1000,
-                                 error);
+            result = serve_store(&server, config, error);
         mt_listeners_close(&listeners);
     }
     free(store);

@@ -113,11 +113,17 @@ struct mt_ticker {
     struct mt_gauge stopping; /* changes with mu held */
 };
 
+static struct timespec from_now(int64_t after_ms)
+{
+    int64_t until_ms = mt_clock_monotonic_ms() + after_ms;
+
+    return (struct timespec){.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+}
+
 /* Until the next tick is due. False: there is none. */
 static bool wait_for_tick(struct mt_ticker *ticker)
 {
-    int64_t until_ms = mt_clock_monotonic_ms() + ticker->every_ms;
-    struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+    struct timespec until = from_now(ticker->every_ms);
     int failure = 0;
 
     (void)pthread_mutex_lock(&ticker->mu);
@@ -182,6 +188,18 @@ void mt_ticker_hurry(struct mt_ticker *ticker)
 bool mt_ticker_is_stopping(const struct mt_ticker *ticker)
 {
     return mt_gauge_get(&ticker->stopping) != 0;
+}
+
+bool mt_ticker_rest(struct mt_ticker *ticker, int64_t rest_ms)
+{
+    struct timespec until = from_now(rest_ms);
+    int failure = 0;
+
+    (void)pthread_mutex_lock(&ticker->mu);
+    while (!mt_ticker_is_stopping(ticker) && failure == 0)
+        failure = pthread_cond_timedwait(&ticker->changed, &ticker->mu, &until);
+    (void)pthread_mutex_unlock(&ticker->mu);
+    return mt_ticker_is_stopping(ticker);
 }
 
 void mt_ticker_stop(struct mt_ticker *ticker)

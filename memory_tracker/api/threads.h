@@ -80,6 +80,10 @@ void mt_ticker_hurry(struct mt_ticker *ticker);
 /* mt_ticker_is_stopping: a tick that takes long is to come to its end. Any thread. */
 bool mt_ticker_is_stopping(const struct mt_ticker *ticker);
 
+/* mt_ticker_rest: called in a tick: returns after that time, or as soon as the tick is to come to
+ * its end; true then. */
+bool mt_ticker_rest(struct mt_ticker *ticker, int64_t rest_ms);
+
 /* mt_ticker_stop: waits for the present tick, ends the thread and frees it. Accepts NULL. */
 void mt_ticker_stop(struct mt_ticker *ticker);
 

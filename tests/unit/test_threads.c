@@ -1,6 +1,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -494,9 +495,37 @@ static void count_tick(void *context)
     mt_gauge_add(context, 1);
 }
 
+enum { NEVER_MS = 24 * 60 * 60 * 1000 };
+
+struct rester {
+    struct mt_ticker *ticker;
+    struct mt_gauge begun; /* 1: a short rest is over, which was none of an end */
+    struct mt_gauge stopped;
+};
+
+static void rest_for_long(void *context)
+{
+    struct rester *rester = context;
+
+    mt_gauge_set(&rester->begun, mt_ticker_rest(rester->ticker, 1) ? 2 : 1);
+    mt_gauge_set(&rester->stopped, mt_ticker_rest(rester->ticker, NEVER_MS));
+}
+
+static void test_a_tick_that_rests_ends_when_it_is_stopped(void **state)
+{
+    struct rester rester = {0};
+
+    (void)state;
+    assert_int_equal(mt_ticker_start(1, rest_for_long, &rester, &rester.ticker, NULL), MT_OK);
+    while (mt_gauge_get(&rester.begun) == 0)
+        (void)sched_yield();
+    mt_ticker_stop(rester.ticker);
+    assert_int_equal(mt_gauge_get(&rester.begun), 1);
+    assert_int_equal(mt_gauge_get(&rester.stopped), 1);
+}
+
 static void test_a_ticker_ticks_until_it_is_stopped(void **state)
 {
-    enum { NEVER_MS = 24 * 60 * 60 * 1000 };
     struct mt_gauge ticks = {0};
     struct mt_ticker *ticker = NULL;
     int64_t before;
@@ -645,6 +674,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_handles_from_before_the_store_went_are_replaced,
                                         use_stand_in, leave_stand_in),
         cmocka_unit_test(test_a_ticker_ticks_until_it_is_stopped),
+        cmocka_unit_test(test_a_tick_that_rests_ends_when_it_is_stopped),
         cmocka_unit_test(test_a_guard_keeps_writers_and_readers_apart),
         cmocka_unit_test(test_stopping_does_what_is_queued_first),
         cmocka_unit_test(test_a_gauge_stops_at_its_limit),
