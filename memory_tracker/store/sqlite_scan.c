@@ -1,24 +1,24 @@
-#include "store/sqlite_scan.h"
-
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
+#include "store/sqlite_merge.h"
 
 /* How far the reading of a slice has come; rows hold whole seconds only. */
 struct reader {
     struct mt_sqlite_scan *scan;
-    struct mt_sqlite_place newest; /* the slice lies between these two */
-    struct mt_sqlite_place oldest;
+    struct mt_sqlite_merge merge;
     int64_t from; /* seconds not read yet: from <= timestamp < to */
     int64_t to;
     int64_t window_s; /* seconds read at once where rows come unsorted */
-    uint64_t fields;
+    int64_t loose_at; /* between the end that is read next and here no row is loose */
     const char *columns;
     struct sqlite_rows rows;
-    const struct sqlite_row **sorted; /* one second's rows by name */
-    size_t sorted_capacity;
+};
+
+enum {
+    FEW_BLOCKS = 16,
+    WINDOW_MOST_S = 1 << 30,
+    SHORT_S = 3600, /* in so little time many a block may have nothing to hand out */
 };
 
 void mt_sqlite_scan_let_go(struct mt_sqlite_scan *scan)
@@ -26,16 +26,48 @@ void mt_sqlite_scan_let_go(struct mt_sqlite_scan *scan)
     if (scan->held != NULL)
         (void)sqlite3_reset(scan->held);
     scan->held = NULL;
+    scan->is_first_hold = false;
 }
 
-static enum mt_err out_of_memory(const struct mt_sqlite_scan *scan, struct mt_error *error)
+bool mt_sqlite_scan_is_long(const struct mt_sqlite_scan *scan)
+{
+    return mt_clock_monotonic_ms() - scan->held_ms > MT_SQLITE_LOCK_MS / 2;
+}
+
+/* a statement whose one row is at hand, left standing on it */
+static enum mt_err stand(struct mt_sqlite_scan *scan, const char *sql, struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    enum mt_err err = mt_sqlite_statement(&scan->store->file, sql, &statement, error);
+    int result;
+
+    if (err != MT_OK)
+        return err;
+    result = sqlite3_step(statement);
+    if (result != SQLITE_ROW) {
+        (void)sqlite3_reset(statement);
+        return mt_sqlite_fail(&scan->store->file, result, "read", error);
+    }
+    scan->held = statement;
+    scan->held_ms = mt_clock_monotonic_ms();
+    return MT_OK;
+}
+
+enum mt_err mt_sqlite_scan_hold(struct mt_sqlite_scan *scan, struct mt_error *error)
+{
+    if (scan->held != NULL && !mt_sqlite_scan_is_long(scan))
+        return MT_OK;
+    mt_sqlite_scan_let_go(scan);
+    return stand(scan, "SELECT max(seq) FROM memory_log", error);
+}
+
+enum mt_err mt_sqlite_scan_no_memory(const struct mt_sqlite_scan *scan, struct mt_error *error)
 {
     return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory",
                         scan->store->file.path);
 }
 
-/* asked between statements */
-static enum mt_err check_wishes(const struct mt_sqlite_scan *scan, struct mt_error *error)
+enum mt_err mt_sqlite_scan_check(const struct mt_sqlite_scan *scan, struct mt_error *error)
 {
     const struct mt_query *query = scan->query;
 
@@ -63,26 +95,24 @@ enum mt_err mt_sqlite_scan_statement(struct mt_sqlite_scan *scan, const char *co
     struct mt_buf sql;
     enum mt_err err;
 
-    if (scan->held != NULL && mt_clock_monotonic_ms() - scan->held_ms > MT_SQLITE_LOCK_MS / 2)
-        mt_sqlite_scan_let_go(scan);
     mt_buf_init(&sql, 0);
     mt_buf_printf(&sql,
                   "SELECT %s FROM memory_log INDEXED BY memory_log_by_%s"
                   " WHERE timestamp >= ?1 AND timestamp < ?2%s",
                   columns, scan->shape == MT_SQLITE_ALL_HOSTS ? "time" : "host",
                   /* under the snapshot's own lock there is nothing that arrived later */
-                  scan->held != NULL ? "" : " AND seq <= ?3");
+                  scan->is_first_hold ? "" : " AND seq <= ?3");
     mt_sqlite_scan_hosts(scan, &sql);
     mt_buf_append_string(&sql, order);
     err = mt_buf_string(&sql) == NULL
-              ? out_of_memory(scan, error)
+              ? mt_sqlite_scan_no_memory(scan, error)
               : mt_sqlite_statement(&scan->store->file, mt_buf_string(&sql), statement, error);
     mt_buf_fini(&sql);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(*statement, 1, from);
     (void)sqlite3_bind_int64(*statement, 2, to);
-    if (scan->held == NULL)
+    if (!scan->is_first_hold)
         (void)sqlite3_bind_int64(*statement, 3, scan->snapshot);
     return MT_OK;
 }
@@ -115,7 +145,7 @@ static enum mt_err choose_hosts(struct mt_sqlite_scan *scan, bool *none, struct 
     mt_buf_append_string(&scan->hosts, known > 0 ? ")" : "");
     scan->shape = known > 1 ? MT_SQLITE_SOME_HOSTS : MT_SQLITE_ONE_HOST;
     *none = known == 0;
-    return scan->hosts.failed ? out_of_memory(scan, error) : MT_OK;
+    return scan->hosts.failed ? mt_sqlite_scan_no_memory(scan, error) : MT_OK;
 }
 
 static void choose_span(struct mt_sqlite_scan *scan)
@@ -137,29 +167,33 @@ static void choose_span(struct mt_sqlite_scan *scan)
 /* fixes the instant that the answer is of; keeps its lock, so that what follows is of it too */
 static enum mt_err take_snapshot(struct mt_sqlite_scan *scan, struct mt_error *error)
 {
-    sqlite3_stmt *statement = NULL;
-    enum mt_err err = mt_sqlite_statement(&scan->store->file, "SELECT max(seq) FROM memory_log",
-                                          &statement, error);
-    int result;
+    static const char *const newest[] = {
+        "SELECT max(seq) FROM memory_log",
+        "SELECT max((SELECT ifnull(max(seq), 0) FROM memory_log),"
+        " (SELECT ifnull(max(last_seq), 0) FROM block INDEXED BY block_by_seq))"};
+    bool has_blocks = mt_sqlite_has_blocks(scan->store);
+    enum mt_err err = stand(scan, newest[has_blocks], error);
 
+    /* another process may just have made them */
+    if (err == MT_OK && !has_blocks && mt_sqlite_has_blocks(scan->store)) {
+        mt_sqlite_scan_let_go(scan);
+        err = stand(scan, newest[true], error);
+    }
     if (err != MT_OK)
         return err;
-    result = sqlite3_step(statement);
-    if (result != SQLITE_ROW) {
-        (void)sqlite3_reset(statement);
-        return mt_sqlite_fail(&scan->store->file, result, "read", error);
-    }
-    scan->snapshot = sqlite3_column_int64(statement, 0);
-    scan->held = statement;
-    scan->held_ms = mt_clock_monotonic_ms();
+    scan->snapshot = sqlite3_column_int64(scan->held, 0);
+    scan->is_first_hold = true;
     return MT_OK;
 }
 
-/* where rows come unsorted and a window was empty: the next second that has a row; or the end */
-static enum mt_err next_second(struct reader *reader, bool oldest_first, int64_t *second,
-                               bool *found, struct mt_error *error)
+/* where rows come unsorted and a window was empty: how far there is no loose row */
+static enum mt_err next_loose(struct reader *reader, bool oldest_first, struct mt_error *error)
 {
     struct mt_sqlite_scan *scan = reader->scan;
+    int64_t from = oldest_first ? reader->loose_at : reader->from;
+    int64_t to = oldest_first ? reader->to : reader->loose_at;
+    int64_t second = 0;
+    bool found = false;
     struct mt_buf sql;
     sqlite3_stmt *statement = NULL;
     enum mt_err err;
@@ -172,26 +206,20 @@ static enum mt_err next_second(struct reader *reader, bool oldest_first, int64_t
                   oldest_first ? "min" : "max", oldest_first ? "ASC" : "DESC");
     mt_buf_append(&sql, scan->hosts.data, scan->hosts.length);
     err = mt_buf_string(&sql) == NULL
-              ? out_of_memory(scan, error)
+              ? mt_sqlite_scan_no_memory(scan, error)
               : mt_sqlite_statement(&scan->store->file, mt_buf_string(&sql), &statement, error);
     mt_buf_fini(&sql);
     if (err != MT_OK)
         return err;
-    (void)sqlite3_bind_int64(statement, 1, reader->from);
-    (void)sqlite3_bind_int64(statement, 2, reader->to);
+    (void)sqlite3_bind_int64(statement, 1, from);
+    (void)sqlite3_bind_int64(statement, 2, to);
     (void)sqlite3_bind_int64(statement, 3, scan->snapshot);
-    return mt_sqlite_read_i64(scan->store, statement, second, found, error);
-}
-
-/* narrows the span to be read next to one that a sort of its rows is quick for */
-static void choose_window(const struct reader *reader, int64_t *from, int64_t *to)
-{
-    if (reader->scan->shape != MT_SQLITE_SOME_HOSTS || *to - *from <= reader->window_s)
-        return;
-    if (reader->scan->query->order == MT_OLDEST_FIRST)
-        *to = *from + reader->window_s;
+    err = mt_sqlite_read_i64(scan->store, statement, &second, &found, error);
+    if (oldest_first)
+        reader->loose_at = found ? second : to;
     else
-        *from = *to - reader->window_s;
+        reader->loose_at = found ? second + 1 : from;
+    return err;
 }
 
 /* reads whole seconds from one end of a span; *from and *to close in on what was read */
@@ -210,8 +238,6 @@ static enum mt_err read_span(struct reader *reader, int64_t *from, int64_t *to,
     rows->count = 0;
     if (err != MT_OK)
         return err;
-    if (scan->held == NULL)
-        scan->held_ms = mt_clock_monotonic_ms();
     while ((result = sqlite3_step(statement)) == SQLITE_ROW && err == MT_OK) {
         bool is_full =
             rows->count >= MT_SQLITE_BATCH ||
@@ -223,7 +249,7 @@ static enum mt_err read_span(struct reader *reader, int64_t *from, int64_t *to,
             *to = oldest_first ? last + 1 : *to;
             break;
         }
-        err = mt_sqlite_add_row(scan->store, statement, reader->fields, rows, error);
+        err = mt_sqlite_add_row(scan->store, statement, scan->query->fields, rows, error);
     }
     if (err == MT_OK && result != SQLITE_ROW && result != SQLITE_DONE)
         err = mt_sqlite_fail(&scan->store->file, result, "read", error);
@@ -231,98 +257,98 @@ static enum mt_err read_span(struct reader *reader, int64_t *from, int64_t *to,
     return err;
 }
 
-/* the next rows of the slice; none if it has been read to its end */
-static enum mt_err read_batch(struct reader *reader, struct mt_error *error)
+/* the loose rows of a span whose hosts are read one after the other, and sorted: few at once */
+static enum mt_err read_window(struct reader *reader, int64_t *from, int64_t *to,
+                               struct mt_error *error)
 {
     bool oldest_first = reader->scan->query->order == MT_OLDEST_FIRST;
-    int64_t from = reader->from;
-    int64_t to = reader->to;
     enum mt_err err;
 
-    choose_window(reader, &from, &to);
-    err = read_span(reader, &from, &to, error);
-    if (err != MT_OK)
-        return err;
-    if (oldest_first)
-        reader->from = to;
-    else
-        reader->to = from;
-    if (reader->rows.count == 0 && reader->from < reader->to) {
-        int64_t second = 0;
-        bool found = false;
-
-        err = next_second(reader, oldest_first, &second, &found, error);
-        if (!found)
-            reader->from = reader->to;
-        else if (oldest_first)
-            reader->from = second;
-        else
-            reader->to = second + 1;
-    }
-    if (reader->rows.count < MT_SQLITE_BATCH / 4)
+    reader->rows.count = 0;
+    if (oldest_first ? reader->loose_at >= *to : reader->loose_at <= *from)
+        return MT_OK;
+    if (oldest_first && *to - reader->loose_at > reader->window_s)
+        *to = reader->loose_at + reader->window_s;
+    else if (!oldest_first && reader->loose_at - *from > reader->window_s)
+        *from = reader->loose_at - reader->window_s;
+    err = read_span(reader, from, to, error);
+    reader->loose_at = oldest_first ? *to : *from;
+    if (reader->rows.count < MT_SQLITE_BATCH / 4 && reader->window_s < WINDOW_MOST_S)
         reader->window_s *= 4;
     else if (reader->rows.count >= MT_SQLITE_BATCH && reader->window_s > 1)
         reader->window_s /= 2;
-    mt_sqlite_scan_let_go(reader->scan);
+    if (err == MT_OK && reader->rows.count == 0)
+        err = next_loose(reader, oldest_first, error);
     return err;
 }
 
-static int compare_names(const void *a, const void *b)
+/*
+ * Under one lock: which blocks there are and which rows are loose, from one end of what is left to
+ * be read; *from and *to close in on it.
+ */
+static enum mt_err look(struct reader *reader, int64_t *from, int64_t *to, struct mt_error *error)
 {
-    const struct sqlite_row *const *left = a;
-    const struct sqlite_row *const *right = b;
+    struct mt_sqlite_scan *scan = reader->scan;
+    enum mt_err err = mt_sqlite_scan_hold(scan, error);
 
-    return strcmp((*left)->record.host, (*right)->record.host);
+    if (err == MT_OK)
+        err = mt_sqlite_sealed_look(scan, scan->query->order == MT_NEWEST_FIRST, from, to, error);
+    if (err != MT_OK)
+        return err;
+    return scan->shape == MT_SQLITE_SOME_HOSTS ? read_window(reader, from, to, error)
+                                               : read_span(reader, from, to, error);
 }
 
-/* hands out the rows of one second, those of them that lie in the slice */
-static enum mt_err emit_second(struct reader *reader, const struct sqlite_row *rows, size_t count,
-                               mt_emit *emit, void *context, struct mt_error *error)
+/* reads of which blocks there is anything to hand out: by their timestamps, where they may be few
+ */
+static enum mt_err choose_blocks(struct reader *reader, int64_t from, int64_t to, bool *chosen,
+                                 struct mt_error *error)
 {
-    int64_t second = rows[0].record.timestamp;
-    size_t from = 0;
-    size_t to = count;
-    enum mt_err err = MT_OK;
+    struct mt_sqlite_scan *scan = reader->scan;
+    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    size_t count = 0;
+    enum mt_err err;
 
-    if (count > reader->sorted_capacity) {
-        const struct sqlite_row **grown =
-            realloc(reader->sorted, count * sizeof(const struct sqlite_row *));
-
-        if (grown == NULL)
-            return out_of_memory(reader->scan, error);
-        reader->sorted = grown;
-        reader->sorted_capacity = count;
+    for (size_t i = 0; i < sealed->count; i++) {
+        sealed->blocks[i].is_wanted = false;
+        count += mt_sqlite_sealed_has(&sealed->blocks[i], from, to);
     }
-    for (size_t i = 0; i < count; i++)
-        reader->sorted[i] = &rows[i];
-    if (count > 1)
-        qsort(reader->sorted, count, sizeof(const struct sqlite_row *), compare_names);
-    if (reader->oldest.ties > 0 && second == reader->oldest.below - 1)
-        from = count - (size_t)(reader->oldest.ties < (int64_t)count ? reader->oldest.ties
-                                                                     : (int64_t)count);
-    if (reader->newest.ties > 0 && second == reader->newest.below - 1)
-        to = count -
-             (size_t)(reader->newest.ties < (int64_t)count ? reader->newest.ties : (int64_t)count);
-    for (size_t i = from; i < to && err == MT_OK; i++) {
-        size_t at = reader->scan->query->order == MT_OLDEST_FIRST ? i : to - 1 - (i - from);
-
-        err = emit(context, &reader->sorted[at]->record, error);
-    }
-    return err;
+    *chosen = count > FEW_BLOCKS && scan->query->limit > 0 && to - from < SHORT_S;
+    if (!*chosen)
+        return MT_OK;
+    err = mt_sqlite_parts(scan, MT_SQLITE_TIMES, false, from, to, sealed->from, sealed->to, error);
+    if (err == MT_OK)
+        err = mt_sqlite_parts_name(scan, error);
+    return err == MT_OK
+               ? mt_sqlite_merge(&reader->merge, &reader->rows, from, to, NULL, NULL, error)
+               : err;
 }
 
-static enum mt_err emit_batch(struct reader *reader, mt_emit *emit, void *context,
+/* reads and hands out some of what is left */
+static enum mt_err read_batch(struct reader *reader, mt_emit *emit, void *context,
                               struct mt_error *error)
 {
-    const struct sqlite_rows *rows = &reader->rows;
-    enum mt_err err = MT_OK;
+    struct mt_sqlite_scan *scan = reader->scan;
+    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    int64_t from = reader->from;
+    int64_t to = reader->to;
+    bool chosen = false;
+    enum mt_err err = look(reader, &from, &to, error);
 
-    for (size_t first = 0, next = 0; first < rows->count && err == MT_OK; first = next) {
-        while (next < rows->count &&
-               rows->rows[next].record.timestamp == rows->rows[first].record.timestamp)
-            next++;
-        err = emit_second(reader, &rows->rows[first], next - first, emit, context, error);
-    }
+    if (err == MT_OK && sealed->count > 0)
+        err = choose_blocks(reader, from, to, &chosen, error);
+    if (err == MT_OK && sealed->count > 0)
+        err = mt_sqlite_parts(scan, MT_SQLITE_WHOLE, chosen, from, to, sealed->from, sealed->to,
+                              error);
+    if (err == MT_OK && sealed->count > 0)
+        err = mt_sqlite_parts_name(scan, error);
+    mt_sqlite_scan_let_go(scan);
+    if (err == MT_OK)
+        err = mt_sqlite_merge(&reader->merge, &reader->rows, from, to, emit, context, error);
+    if (scan->query->order == MT_OLDEST_FIRST)
+        reader->from = to;
+    else
+        reader->to = from;
     return err;
 }
 
@@ -330,42 +356,43 @@ static enum mt_err emit_batch(struct reader *reader, mt_emit *emit, void *contex
 static enum mt_err cut_slice(struct reader *reader, struct mt_error *error)
 {
     struct mt_sqlite_scan *scan = reader->scan;
+    struct mt_sqlite_merge *merge = &reader->merge;
     const struct mt_query *query = scan->query;
     int64_t skip = query->skip > 0 ? query->skip : 0;
     int64_t end = query->limit > INT64_MAX - skip ? INT64_MAX : skip + query->limit;
-    enum mt_err err = mt_sqlite_skip_prepare(scan, query->limit > 0 ? end : skip, error);
+    enum mt_err err = mt_sqlite_skip_begin(scan, query->limit > 0 ? end : skip, error);
 
-    reader->newest = (struct mt_sqlite_place){scan->upper, 0};
-    reader->oldest = (struct mt_sqlite_place){scan->lower, 0};
+    merge->newest = (struct mt_sqlite_place){scan->upper, 0};
+    merge->oldest = (struct mt_sqlite_place){scan->lower, 0};
     if (err == MT_OK)
-        err = mt_sqlite_skip(scan, reader->newest, skip, &reader->newest, error);
+        err = mt_sqlite_skip(scan, merge->newest, skip, &merge->newest, error);
     if (err == MT_OK && query->limit > 0)
-        err = mt_sqlite_skip(scan, reader->newest, query->limit, &reader->oldest, error);
-    reader->from = reader->oldest.below - (reader->oldest.ties > 0 ? 1 : 0);
-    reader->to = reader->newest.below;
+        err = mt_sqlite_skip(scan, merge->newest, query->limit, &merge->oldest, error);
+    reader->from = merge->oldest.below - (merge->oldest.ties > 0 ? 1 : 0);
+    reader->to = merge->newest.below;
+    reader->loose_at = query->order == MT_OLDEST_FIRST ? reader->from : reader->to;
     return err;
 }
 
 static enum mt_err read_slice(struct mt_sqlite_scan *scan, mt_emit *emit, void *context,
                               struct mt_error *error)
 {
-    struct reader reader = {.scan = scan, .fields = scan->query->fields, .window_s = 60};
+    struct reader reader = {.scan = scan, .merge = {.scan = scan}, .window_s = 60};
     struct mt_buf columns;
     enum mt_err err;
 
     mt_buf_init(&columns, 0);
-    mt_sqlite_columns(scan->store, reader.fields, &columns);
+    mt_sqlite_columns(scan->store, scan->query->fields, &columns);
     reader.columns = mt_buf_string(&columns);
-    err = reader.columns == NULL ? out_of_memory(scan, error) : cut_slice(&reader, error);
+    err =
+        reader.columns == NULL ? mt_sqlite_scan_no_memory(scan, error) : cut_slice(&reader, error);
     while (err == MT_OK && reader.from < reader.to) {
-        err = check_wishes(scan, error);
+        err = mt_sqlite_scan_check(scan, error);
         if (err == MT_OK)
-            err = read_batch(&reader, error);
-        if (err == MT_OK)
-            err = emit_batch(&reader, emit, context, error);
+            err = read_batch(&reader, emit, context, error);
     }
     free(reader.rows.rows);
-    free(reader.sorted);
+    mt_sqlite_merge_fini(&reader.merge);
     mt_buf_fini(&columns);
     return err;
 }
@@ -401,6 +428,7 @@ enum mt_err mt_sqlite_scan(struct mt_store *base, const struct mt_query *query, 
     err = scan_all(&scan, emit, context, error);
     mt_buf_fini(&scan.hosts);
     free(scan.days);
+    mt_sqlite_sealed_fini(&scan.sealed);
     store->file.deadline_ms = 0;
     store->file.cancelled = NULL;
     return err;

@@ -1,0 +1,491 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/sqlite_scan.h"
+
+enum { FETCH_AT_ONCE = 8 << 20 }; /* bytes fetched before numbers are made of them */
+
+void mt_sqlite_part_free(struct mt_sqlite_part *part)
+{
+    if (part == NULL)
+        return;
+    if (part->data != NULL)
+        mt_sqlite_block_fini(part->data);
+    free(part->data);
+    free(part->fields);
+    free(part->boots);
+    free(part->packed);
+    free(part);
+}
+
+size_t mt_sqlite_part_at(const struct mt_sqlite_part *part, int64_t second)
+{
+    size_t low = 0;
+    size_t high = part->records;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (mt_sqlite_number(&part->timestamps, middle) < second)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Which records of a block a piece takes. */
+struct cut {
+    size_t first, end;
+    uint8_t *late; /* 1 for each from `first` on that arrived after the snapshot; NULL: none did */
+    size_t records;
+};
+
+static bool takes(const struct cut *cut, const struct mt_block_column *column, size_t index)
+{
+    return (cut->late == NULL || cut->late[index - cut->first] == 0) &&
+           (column->present == NULL || column->present[index] != 0);
+}
+
+static void view(const struct mt_block_column *column, struct mt_sqlite_numbers *numbers)
+{
+    *numbers = (struct mt_sqlite_numbers){.is_there = column->values != NULL,
+                                          .width = sizeof(int64_t),
+                                          .values = column->values,
+                                          .present = column->present};
+}
+
+static uint8_t width_of(uint64_t range)
+{
+    if (range > UINT32_MAX)
+        return 8;
+    if (range > UINT16_MAX)
+        return 4;
+    if (range > UINT8_MAX)
+        return 2;
+    return range > 0 ? 1 : 0;
+}
+
+/* room for `records` numbers at the end of packed, which begins with a few bytes of nothing */
+static char *extend(struct mt_buf *packed, size_t records, size_t width, uint32_t *at)
+{
+    size_t start = (packed->length / sizeof(int64_t) + 1) * sizeof(int64_t);
+
+    if (!mt_buf_reserve(packed, start - packed->length + records * width))
+        return NULL;
+    packed->length = start + records * width;
+    *at = (uint32_t)start;
+    return packed->data + start;
+}
+
+static void pack_values(const struct mt_block_column *column, const struct cut *cut,
+                        const struct mt_sqlite_numbers *numbers, void *room)
+{
+    size_t count = 0;
+
+    for (size_t i = cut->first; i < cut->end; i++) {
+        /* where there is none, what comes out is never looked at */
+        uint64_t value = (uint64_t)column->values[i] - (uint64_t)numbers->base;
+
+        if (cut->late != NULL && cut->late[i - cut->first] != 0)
+            continue;
+        if (numbers->width == 1)
+            ((uint8_t *)room)[count] = (uint8_t)value;
+        else if (numbers->width == 2)
+            ((uint16_t *)room)[count] = (uint16_t)value;
+        else if (numbers->width == 4)
+            ((uint32_t *)room)[count] = (uint32_t)value;
+        else
+            ((uint64_t *)room)[count] = value;
+        count++;
+    }
+}
+
+static void pack_present(const struct mt_block_column *column, const struct cut *cut, uint8_t *room)
+{
+    size_t count = 0;
+
+    for (size_t i = cut->first; i < cut->end; i++)
+        if (cut->late == NULL || cut->late[i - cut->first] == 0)
+            room[count++] = column->present[i];
+}
+
+/* a column's share of the piece, in as few bytes as it needs */
+static void pack(const struct mt_block_column *column, const struct cut *cut, struct mt_buf *packed,
+                 struct mt_sqlite_numbers *numbers)
+{
+    int64_t min = INT64_MAX;
+    int64_t max = INT64_MIN;
+    size_t there = 0;
+    char *room;
+
+    *numbers = (struct mt_sqlite_numbers){0};
+    for (size_t i = cut->first; i < cut->end && column->values != NULL; i++) {
+        if (!takes(cut, column, i))
+            continue;
+        min = column->values[i] < min ? column->values[i] : min;
+        max = column->values[i] > max ? column->values[i] : max;
+        there++;
+    }
+    if (there == 0)
+        return;
+    numbers->is_there = true;
+    numbers->width = width_of((uint64_t)max - (uint64_t)min);
+    numbers->base = numbers->width < sizeof(int64_t) ? min : 0;
+    room = numbers->width > 0 ? extend(packed, cut->records, numbers->width, &numbers->values_at)
+                              : NULL;
+    if (room != NULL)
+        pack_values(column, cut, numbers, room);
+    room = there < cut->records ? extend(packed, cut->records, 1, &numbers->present_at) : NULL;
+    if (room != NULL)
+        pack_present(column, cut, (uint8_t *)room);
+}
+
+static void settle(const char *packed, struct mt_sqlite_numbers *numbers)
+{
+    if (numbers->is_there && numbers->width > 0)
+        numbers->values = packed + numbers->values_at;
+    if (numbers->present_at > 0)
+        numbers->present = (const uint8_t *)packed + numbers->present_at;
+}
+
+/* the numbers of the query's fields, one after the other */
+static enum mt_err for_fields(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
+                              const struct cut *cut, struct mt_buf *packed, struct mt_error *error)
+{
+    uint64_t fields = scan->query->fields & MT_FIELD_ALL;
+    const struct mt_block_column *columns = part->data->field;
+    size_t count = 0;
+
+    part->fields = calloc((size_t)__builtin_popcountll(fields) + 1, sizeof *part->fields);
+    if (part->fields == NULL)
+        return mt_sqlite_scan_no_memory(scan, error);
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
+        if ((fields & MT_FIELD_BIT(i)) == 0)
+            continue;
+        if ((part->data->there & MT_FIELD_BIT(i)) != 0 && packed == NULL)
+            view(&columns[i], &part->fields[count]);
+        else if ((part->data->there & MT_FIELD_BIT(i)) != 0)
+            pack(&columns[i], cut, packed, &part->fields[count]);
+        count++;
+    }
+    return MT_OK;
+}
+
+static bool knows_boot(const struct mt_sqlite_part *part, int64_t id)
+{
+    for (size_t i = part->boot_count; i > 0; i--)
+        if (part->boots[i - 1].id == id)
+            return true;
+    return false;
+}
+
+/* which boots the piece names; few, one after the other */
+static enum mt_err list_boots(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
+                              struct mt_error *error)
+{
+    const struct mt_sqlite_numbers *ids = &part->boot_ids;
+    size_t count = ids->is_there ? ids->width == 0 ? 1 : part->records : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        int64_t id = mt_sqlite_number(ids, i);
+        struct mt_sqlite_boot *grown;
+
+        if ((ids->width > 0 && ids->present != NULL && ids->present[i] == 0) ||
+            knows_boot(part, id))
+            continue;
+        grown = realloc(part->boots, (part->boot_count + 1) * sizeof *grown);
+        if (grown == NULL)
+            return mt_sqlite_scan_no_memory(scan, error);
+        part->boots = grown;
+        part->boots[part->boot_count++] = (struct mt_sqlite_boot){.id = id};
+    }
+    return MT_OK;
+}
+
+static void drop_data(struct mt_sqlite_part *part)
+{
+    mt_sqlite_block_fini(part->data);
+    free(part->data);
+    part->data = NULL;
+}
+
+static enum mt_err cut_part(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
+                            const struct cut *cut, struct mt_error *error)
+{
+    struct mt_block_column timestamps = {.values = part->data->timestamps};
+    size_t count = (size_t)__builtin_popcountll(scan->query->fields & MT_FIELD_ALL);
+    struct mt_buf packed;
+    enum mt_err err = MT_OK;
+
+    mt_buf_init(&packed, 0);
+    pack(&timestamps, cut, &packed, &part->timestamps);
+    pack(&part->data->boots, cut, &packed, &part->boot_ids);
+    if (part->depth == MT_SQLITE_WHOLE)
+        err = for_fields(scan, part, cut, &packed, error);
+    if (err == MT_OK && packed.failed)
+        err = mt_sqlite_scan_no_memory(scan, error);
+    if (err != MT_OK) {
+        mt_buf_fini(&packed);
+        return err;
+    }
+    /* what it had reserved beyond that is the allocator's again */
+    part->packed = packed.length > 0 ? realloc(packed.data, packed.length) : NULL;
+    if (part->packed == NULL)
+        part->packed = packed.data;
+    part->packed_size = packed.length;
+    settle(part->packed, &part->timestamps);
+    settle(part->packed, &part->boot_ids);
+    for (size_t i = 0; part->fields != NULL && i < count; i++)
+        settle(part->packed, &part->fields[i]);
+    drop_data(part);
+    return MT_OK;
+}
+
+/* those of data that were not there at the snapshot; cut->late is freed by the caller */
+static enum mt_err leave_out_late(const struct mt_sqlite_scan *scan,
+                                  const struct mt_sqlite_block_data *data, struct cut *cut,
+                                  struct mt_error *error)
+{
+    if (mt_sqlite_sealed_is_clean(scan, &data->block))
+        return MT_OK;
+    cut->late = malloc(cut->records + 1);
+    if (cut->late == NULL)
+        return mt_sqlite_scan_no_memory(scan, error);
+    cut->records = 0;
+    for (size_t i = cut->first; i < cut->end; i++) {
+        cut->late[i - cut->first] = data->seqs[i] > scan->snapshot;
+        cut->records += cut->late[i - cut->first] == 0;
+    }
+    return MT_OK;
+}
+
+/* a part of decoded data, which it takes over whatever happens */
+static enum mt_err make_part(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
+                             int64_t from, int64_t to, struct mt_error *error)
+{
+    struct mt_sqlite_block_data *data = part->data;
+    struct cut cut = {mt_sqlite_block_at(data, from), mt_sqlite_block_at(data, to), NULL, 0};
+    enum mt_err err;
+
+    cut.records = cut.end - cut.first;
+    part->from = from;
+    part->to = to;
+    err = leave_out_late(scan, data, &cut, error);
+    part->records = cut.records;
+    if (err != MT_OK)
+        return err;
+    if (cut.late == NULL && cut.records == (size_t)data->block.records) {
+        const struct mt_block_column timestamps = {.values = data->timestamps};
+
+        view(&timestamps, &part->timestamps);
+        view(&data->boots, &part->boot_ids);
+        if (part->depth == MT_SQLITE_WHOLE)
+            err = for_fields(scan, part, &cut, NULL, error);
+    } else {
+        err = cut_part(scan, part, &cut, error);
+    }
+    free(cut.late);
+    return err == MT_OK ? list_boots(scan, part, error) : err;
+}
+
+static bool is_missing(const struct mt_sqlite_sealed_block *sealed, enum mt_sqlite_depth depth,
+                       int64_t from, int64_t to)
+{
+    return sealed->part == NULL || sealed->part->depth < depth || sealed->part->from > from ||
+           sealed->part->to < to;
+}
+
+/* its only record of the span is its first or its last one: no need to look */
+static bool is_known(const struct mt_sqlite_scan *scan, const struct mt_sqlite_block *block,
+                     int64_t from, int64_t to, int64_t *second)
+{
+    *second = block->last == from ? block->last : block->first;
+    return mt_sqlite_sealed_is_clean(scan, block) &&
+           (block->last == from || block->first == to - 1);
+}
+
+static struct mt_sqlite_part *new_part(enum mt_sqlite_depth depth, int64_t from, int64_t to)
+{
+    struct mt_sqlite_part *part = calloc(1, sizeof *part);
+
+    if (part != NULL)
+        *part = (struct mt_sqlite_part){.depth = depth, .from = from, .to = to};
+    return part;
+}
+
+/* under the lock: the bytes of a block, or of what it was merged into; or it is gone */
+static enum mt_err fetch(struct mt_sqlite_scan *scan, struct mt_sqlite_sealed_block *sealed,
+                         enum mt_sqlite_depth depth, struct mt_error *error)
+{
+    uint64_t fields = depth == MT_SQLITE_WHOLE ? scan->query->fields & MT_FIELD_ALL : 0;
+    bool found = false;
+    enum mt_err err = MT_OK;
+
+    sealed->data = calloc(1, sizeof *sealed->data);
+    if (sealed->data == NULL)
+        return mt_sqlite_scan_no_memory(scan, error);
+    while (err == MT_OK && !found && !sealed->is_gone) {
+        unsigned parts = depth == MT_SQLITE_WHOLE ? MT_SQLITE_PART_BOOT : 0;
+
+        if (!mt_sqlite_sealed_is_clean(scan, &sealed->block))
+            parts |= MT_SQLITE_PART_SEQ;
+        err = mt_sqlite_block_fetch(scan->store, &sealed->block, fields, parts, sealed->data,
+                                    &found, error);
+        if (err != MT_OK || found)
+            break;
+        scan->sealed.was_replaced = true;
+        err = mt_sqlite_find_block(scan->store, sealed->block.host_id, sealed->block.day,
+                                   &sealed->block, &found, error);
+        sealed->is_gone = !found;
+        found = false;
+    }
+    if (err == MT_OK && !sealed->is_gone)
+        return MT_OK;
+    mt_sqlite_block_fini(sealed->data);
+    free(sealed->data);
+    sealed->data = NULL;
+    return err;
+}
+
+/* What is to be read. */
+struct want {
+    enum mt_sqlite_depth depth;
+    bool wanted_only;
+    int64_t from, to;
+    int64_t cut_from, cut_to;
+};
+
+/* fetches as much as one lock and some memory are good for, from block number *at on */
+static enum mt_err fetch_some(struct mt_sqlite_scan *scan, const struct want *want, size_t *at,
+                              size_t *fetched, struct mt_error *error)
+{
+    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    size_t bytes = 0;
+    enum mt_err err = MT_OK;
+
+    *fetched = 0;
+    for (; *at < sealed->count && err == MT_OK && bytes < FETCH_AT_ONCE; ++*at) {
+        struct mt_sqlite_sealed_block *block = &sealed->blocks[*at];
+        int64_t second;
+
+        if (!mt_sqlite_sealed_has(block, want->from, want->to) ||
+            (want->wanted_only && !block->is_wanted) ||
+            !is_missing(block, want->depth, want->cut_from, want->cut_to))
+            continue;
+        if (want->depth == MT_SQLITE_TIMES &&
+            is_known(scan, &block->block, want->cut_from, want->cut_to, &second)) {
+            mt_sqlite_part_free(block->part);
+            block->part = new_part(want->depth, want->cut_from, want->cut_to);
+            if (block->part == NULL)
+                return mt_sqlite_scan_no_memory(scan, error);
+            block->part->records = 1;
+            block->part->timestamps = (struct mt_sqlite_numbers){.is_there = true, .base = second};
+            continue;
+        }
+        if (*fetched > 0 && mt_sqlite_scan_is_long(scan))
+            break;
+        err = *fetched == 0 ? mt_sqlite_scan_hold(scan, error) : MT_OK;
+        if (err == MT_OK)
+            err = fetch(scan, block, want->depth, error);
+        if (block->data != NULL) {
+            bytes += block->data->bytes.length;
+            ++*fetched;
+        }
+    }
+    return err;
+}
+
+/* without the lock */
+static enum mt_err decode(struct mt_sqlite_scan *scan, struct mt_sqlite_sealed_block *sealed,
+                          const struct want *want, struct mt_error *error)
+{
+    struct mt_sqlite_part *part = new_part(want->depth, want->cut_from, want->cut_to);
+    enum mt_err err;
+
+    if (part == NULL)
+        return mt_sqlite_scan_no_memory(scan, error);
+    part->data = sealed->data;
+    sealed->data = NULL;
+    err = mt_sqlite_block_decode(scan->store, part->data, error);
+    if (err == MT_OK)
+        err = make_part(scan, part, want->cut_from, want->cut_to, error);
+    if (err != MT_OK) {
+        mt_sqlite_part_free(part);
+        return err;
+    }
+    mt_sqlite_part_free(sealed->part);
+    sealed->part = part;
+    return MT_OK;
+}
+
+/* what a record takes in a piece that is cut, for the choice of how much is cut next */
+static void measure(struct mt_sqlite_sealed *sealed)
+{
+    int64_t bytes = 0;
+    int64_t records = 0;
+
+    for (size_t i = 0; i < sealed->count; i++) {
+        const struct mt_sqlite_part *part = sealed->blocks[i].part;
+
+        if (part == NULL || part->packed == NULL || part->depth < MT_SQLITE_WHOLE)
+            continue;
+        bytes += (int64_t)part->packed_size;
+        records += (int64_t)part->records;
+    }
+    if (records > 0)
+        sealed->record_bytes = bytes / records + bytes / records / 4 + 1;
+}
+
+enum mt_err mt_sqlite_parts(struct mt_sqlite_scan *scan, enum mt_sqlite_depth depth,
+                            bool wanted_only, int64_t from, int64_t to, int64_t cut_from,
+                            int64_t cut_to, struct mt_error *error)
+{
+    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    const struct want want = {depth, wanted_only, from, to, cut_from, cut_to};
+    size_t at = 0;
+    size_t fetched = 0;
+
+    sealed->was_replaced = false;
+    do {
+        size_t begin = at;
+        enum mt_err err = fetch_some(scan, &want, &at, &fetched, error);
+
+        if (fetched > 0)
+            mt_sqlite_scan_let_go(scan);
+        for (size_t i = begin; i < at && err == MT_OK; i++)
+            if (sealed->blocks[i].data != NULL)
+                err = decode(scan, &sealed->blocks[i], &want, error);
+        if (err == MT_OK && fetched > 0)
+            err = mt_sqlite_scan_check(scan, error);
+        if (err != MT_OK)
+            return err;
+    } while (at < sealed->count);
+    measure(sealed);
+    return MT_OK;
+}
+
+enum mt_err mt_sqlite_parts_name(struct mt_sqlite_scan *scan, struct mt_error *error)
+{
+    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    enum mt_err err = MT_OK;
+    bool is_held = false;
+
+    for (size_t i = 0; i < sealed->count && err == MT_OK; i++) {
+        struct mt_sqlite_part *part = sealed->blocks[i].part;
+
+        if (part == NULL || part->is_named)
+            continue;
+        err = mt_sqlite_scan_hold(scan, error);
+        is_held = true;
+        if (err == MT_OK)
+            err = mt_sqlite_host_name(scan->store, sealed->blocks[i].block.host_id, part->host,
+                                      error);
+        for (size_t j = 0; j < part->boot_count && err == MT_OK; j++)
+            err = mt_sqlite_boot_uuid(scan->store, part->boots[j].id, part->boots[j].uuid, error);
+        part->is_named = err == MT_OK;
+    }
+    if (is_held)
+        mt_sqlite_scan_let_go(scan);
+    return err;
+}

@@ -1,0 +1,134 @@
+/*
+ * The sealed records that a scan comes by: which blocks there are, as of the last look, and the
+ * piece of each that is wanted, as numbers in memory. Private to sqlite_scan*.c and sqlite_skip.c.
+ */
+#ifndef MT_STORE_SQLITE_SEALED_H
+#define MT_STORE_SQLITE_SEALED_H
+
+#include "store/sqlite_block.h"
+
+struct mt_sqlite_scan;
+
+/* Numbers of a piece, each base plus `width` bytes; width 0: all are base. */
+struct mt_sqlite_numbers {
+    bool is_there;                  /* false: no record has one */
+    uint8_t width;                  /* 0, 1, 2, 4, 8 */
+    uint32_t values_at, present_at; /* where in the part's packed bytes; present_at 0: not there */
+    const uint8_t *present;         /* NULL: all records have one */
+    const void *values;
+    int64_t base;
+};
+
+enum mt_sqlite_depth {
+    MT_SQLITE_TIMES, /* timestamps only */
+    MT_SQLITE_WHOLE, /* all that the query asks for */
+};
+
+struct mt_sqlite_boot {
+    int64_t id;
+    uint8_t uuid[MT_BOOT_ID_SIZE];
+};
+
+/* A piece of a block: its records of a span that had arrived at the snapshot, by timestamp. */
+struct mt_sqlite_part {
+    enum mt_sqlite_depth depth;
+    int64_t from, to; /* the span */
+    size_t records;
+    struct mt_sqlite_numbers timestamps;
+    struct mt_sqlite_numbers boot_ids; /* row ids, in boots */
+    struct mt_sqlite_numbers *fields;  /* those of the query, one after the other */
+    struct mt_sqlite_boot *boots;      /* those that its records name */
+    size_t boot_count;
+    bool is_named;                     /* host and the boots' uuids are known */
+    struct mt_sqlite_block_data *data; /* where the numbers lie: the block itself */
+    char *packed;                      /* or this */
+    size_t packed_size;
+    char host[MT_HOST_MAX + 1];
+};
+
+struct mt_sqlite_sealed_block {
+    struct mt_sqlite_block block;
+    struct mt_sqlite_part *part;       /* NULL: not read yet */
+    struct mt_sqlite_block_data *data; /* fetched, not decoded yet */
+    bool is_gone;                      /* pruned since the look */
+    bool is_wanted;                    /* has a record that is handed out */
+};
+
+/* Zero-initialise; freed by mt_sqlite_sealed_fini. */
+struct mt_sqlite_sealed {
+    struct mt_sqlite_sealed_block *blocks; /* by day, from the end that is read first, and host */
+    size_t count;
+    size_t capacity;
+    int64_t from, to; /* the seconds that it knows: from <= second < to */
+    bool is_known;
+    bool is_one_day; /* however much it has */
+    bool newest_first;
+    int64_t data_version; /* of the database when it was looked at, and the handle's own changes */
+    int64_t own_changes;
+    bool was_replaced;    /* a block that was looked at has gone while parts were made */
+    int64_t record_bytes; /* what a record took in memory in the last pieces; 0: not known yet */
+};
+
+/*
+ * mt_sqlite_sealed_look: under the lock, finds the blocks of [*from, *to), beginning with the end
+ * that is read first. Where there is much, *from or *to closes in on what fits into memory.
+ */
+enum mt_err mt_sqlite_sealed_look(struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
+                                  int64_t *to, struct mt_error *error);
+
+/* mt_sqlite_sealed_look_at_day: the same for a whole day, however much it has. */
+enum mt_err mt_sqlite_sealed_look_at_day(struct mt_sqlite_scan *scan, int64_t day,
+                                         struct mt_error *error);
+
+/* mt_sqlite_sealed_day: under the lock, the first (newest_first: last) of these days that has a
+ * matching block. */
+enum mt_err mt_sqlite_sealed_day(struct mt_sqlite_scan *scan, bool newest_first, int64_t first_day,
+                                 int64_t last_day, int64_t *day, bool *found,
+                                 struct mt_error *error);
+
+/* mt_sqlite_sealed_has: a block that may have records in [from, to). */
+bool mt_sqlite_sealed_has(const struct mt_sqlite_sealed_block *sealed, int64_t from, int64_t to);
+
+/* mt_sqlite_sealed_is_clean: all of its records had arrived at the snapshot. */
+bool mt_sqlite_sealed_is_clean(const struct mt_sqlite_scan *scan,
+                               const struct mt_sqlite_block *block);
+
+/*
+ * mt_sqlite_parts: reads the blocks that have records in [from, to), or those of them that are
+ * wanted, so that each has a part of that depth which spans [cut_from, cut_to), or is gone. Lets
+ * the lock go if there is anything to read. What a block was merged into takes its place.
+ */
+enum mt_err mt_sqlite_parts(struct mt_sqlite_scan *scan, enum mt_sqlite_depth depth,
+                            bool wanted_only, int64_t from, int64_t to, int64_t cut_from,
+                            int64_t cut_to, struct mt_error *error);
+
+/* mt_sqlite_parts_name: looks up the names of the parts' hosts and boots. Lets the lock go if there
+ * is anything to look up. */
+enum mt_err mt_sqlite_parts_name(struct mt_sqlite_scan *scan, struct mt_error *error);
+
+/* mt_sqlite_part_at: index of the first record with timestamp >= second. */
+size_t mt_sqlite_part_at(const struct mt_sqlite_part *part, int64_t second);
+
+void mt_sqlite_part_free(struct mt_sqlite_part *part);
+
+/* mt_sqlite_sealed_fini: frees what was read. */
+void mt_sqlite_sealed_fini(struct mt_sqlite_sealed *sealed);
+
+/* One of the numbers. */
+static inline int64_t mt_sqlite_number(const struct mt_sqlite_numbers *numbers, size_t index)
+{
+    switch (numbers->width) {
+    case 0:
+        return numbers->base;
+    case 1:
+        return numbers->base + ((const uint8_t *)numbers->values)[index];
+    case 2:
+        return numbers->base + ((const uint16_t *)numbers->values)[index];
+    case 4:
+        return numbers->base + ((const uint32_t *)numbers->values)[index];
+    default:
+        return numbers->base + ((const int64_t *)numbers->values)[index];
+    }
+}
+
+#endif
