@@ -1,4 +1,4 @@
-#include "store/sqlite.h"
+#include "store/sqlite_block.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +214,8 @@ const struct mt_store_ops mt_sqlite_ops = {
     .changes = mt_sqlite_changes,
     .hosts = mt_sqlite_hosts,
     .prune = mt_sqlite_prune,
+    .compact = mt_sqlite_compact,
+    .size = mt_sqlite_size,
     .stamp = mt_sqlite_stamp,
     .ping = ping,
     .verify = mt_sqlite_verify,

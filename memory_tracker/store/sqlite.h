@@ -75,6 +75,22 @@ enum mt_err mt_sqlite_add_row(struct sqlite_store *store, sqlite3_stmt *statemen
 enum mt_err mt_sqlite_read_i64(struct sqlite_store *store, sqlite3_stmt *statement, int64_t *value,
                                bool *found, struct mt_error *error);
 
+/* mt_sqlite_let_others_in: sleeps longer than anybody naps who waits for the lock. */
+void mt_sqlite_let_others_in(void);
+
+/* mt_sqlite_adapt: the size of the next transaction, after one of `size` took so long; doubled or
+ * halved towards 10 to 20 ms. */
+int64_t mt_sqlite_adapt(int64_t size, int64_t took_ms, int64_t least, int64_t most);
+
+/* mt_sqlite_free_pages: how many pages of the file are free. */
+enum mt_err mt_sqlite_free_pages(struct sqlite_store *store, int64_t *pages,
+                                 struct mt_error *error);
+
+/* mt_sqlite_give_back: shortens the file by what is free, in short transactions; is_over (may be
+ * NULL) is asked between two of them, true stops. */
+enum mt_err mt_sqlite_give_back(struct sqlite_store *store, bool (*is_over)(void *context),
+                                void *context, struct mt_error *error);
+
 /* The operations; contracts in store.h. */
 enum mt_err mt_sqlite_append(struct mt_store *base, const struct mt_record *records, size_t count,
                              enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,

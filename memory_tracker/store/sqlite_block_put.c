@@ -236,9 +236,9 @@ enum mt_err mt_sqlite_seal(struct sqlite_store *store, const struct sqlite_row *
     } else {
         describe(&sealing);
         err = find_boots(&sealing, error);
+        for (int i = 0; i < PARTS && err == MT_OK; i++)
+            err = add_part(&sealing, i, error);
     }
-    for (int i = 0; i < PARTS && err == MT_OK; i++)
-        err = add_part(&sealing, i, error);
     if (err == MT_OK && sealing.sealed->bytes.failed)
         err = no_memory(store, error);
     free(sealing.boots);

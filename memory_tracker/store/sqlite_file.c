@@ -197,8 +197,8 @@ enum identity { IS_OURS, IS_OLDER, IS_EMPTY, IS_NEWER, IS_OTHER, IS_NO_DATABASE 
 
 /*
  * From the header alone, without a lock: both numbers are written when the schema is made, and with
- * each migration. A reader that meets a half-made schema, which a rollback is about to remove, finds
- * out when it prepares its first statement.
+ * each migration. A reader that meets a half-made schema, which a rollback is about to remove,
+ * finds out when it prepares its first statement.
  */
 static enum identity identify(const struct mt_sqlite *file)
 {

@@ -8,26 +8,7 @@ enum {
     SLICE_FIRST = 500, /* records removed in the first transaction */
     SLICE_LEAST = 50,
     SLICE_MOST = 20000,
-    PAGES_FIRST = 32, /* pages given back in one transaction */
-    PAGES_LEAST = 8,
-    PAGES_MOST = 1024,
-    AIM_MS = 20, /* what one transaction may take */
 };
-
-/* longer than anybody's nap while waiting for the lock, so that each gets its turn */
-static void let_others_in(void)
-{
-    (void)nanosleep(&(struct timespec){.tv_nsec = 12000000}, NULL);
-}
-
-static int64_t adapt(int64_t size, int64_t took_ms, int64_t least, int64_t most)
-{
-    if (took_ms > AIM_MS)
-        size /= 2;
-    else if (took_ms < AIM_MS / 2)
-        size *= 2;
-    return size < least ? least : size > most ? most : size;
-}
 
 /* the second up to which a slice of about that many records reaches; `before` if fewer are left */
 static enum mt_err end_of_slice(struct sqlite_store *store, int64_t before, int64_t records,
@@ -87,37 +68,6 @@ static enum mt_err remove_slice(struct sqlite_store *store, int64_t before, int6
     return err;
 }
 
-static enum mt_err free_pages(struct sqlite_store *store, int64_t *pages, struct mt_error *error)
-{
-    sqlite3_stmt *statement = NULL;
-    bool found;
-    enum mt_err err = mt_sqlite_statement(&store->file, "PRAGMA freelist_count", &statement, error);
-
-    return err == MT_OK ? mt_sqlite_read_i64(store, statement, pages, &found, error) : err;
-}
-
-static enum mt_err give_back(struct sqlite_store *store, struct mt_error *error)
-{
-    int64_t size = PAGES_FIRST;
-    int64_t pages = 0;
-    int64_t before = 0;
-    enum mt_err err = free_pages(store, &pages, error);
-
-    while (err == MT_OK && pages > 0 && pages != before) {
-        int64_t begun_ms = mt_clock_monotonic_ms();
-        char sql[64];
-
-        (void)snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%lld)", (long long)size);
-        err = mt_sqlite_exec(&store->file, sql, error);
-        size = adapt(size, mt_clock_monotonic_ms() - begun_ms, PAGES_LEAST, PAGES_MOST);
-        before = pages;
-        if (err == MT_OK)
-            err = free_pages(store, &pages, error);
-        let_others_in();
-    }
-    return err;
-}
-
 enum mt_err mt_sqlite_prune(struct mt_store *base, int64_t before, int64_t *pruned,
                             struct mt_error *error)
 {
@@ -142,8 +92,8 @@ enum mt_err mt_sqlite_prune(struct mt_store *base, int64_t before, int64_t *prun
         *pruned += removed;
         if (removed == 0)
             break;
-        size = adapt(size, mt_clock_monotonic_ms() - begun_ms, SLICE_LEAST, SLICE_MOST);
-        let_others_in();
+        size = mt_sqlite_adapt(size, mt_clock_monotonic_ms() - begun_ms, SLICE_LEAST, SLICE_MOST);
+        mt_sqlite_let_others_in();
     }
-    return err == MT_OK ? give_back(store, error) : err;
+    return err == MT_OK ? mt_sqlite_give_back(store, NULL, NULL, error) : err;
 }

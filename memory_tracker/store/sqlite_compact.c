@@ -1,0 +1,399 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "store/sqlite_block.h"
+
+enum {
+    ROWS_PER_LOCK = 2048, /* loose rows read under one lock */
+    TRIES = 5,            /* for a day that others write into meanwhile */
+};
+
+struct host_day {
+    int64_t host_id;
+    int64_t day;
+};
+
+/* A compaction on its way. */
+struct compacting {
+    struct sqlite_store *store;
+    struct mt_compaction *compaction;
+    int64_t before; /* loose records before this second are due */
+    /* the oldest loose record that may be sealed comes after this one */
+    int64_t timestamp;
+    int64_t host_id;
+    /* days that are left as they are */
+    struct host_day *left;
+    size_t left_count, left_capacity;
+};
+
+/* What one host-day is made of, and what it was like when it was read. */
+struct day {
+    struct host_day key;
+    struct sqlite_rows rows; /* the loose ones first, then all of them in order */
+    int64_t loose;           /* how many of them are loose */
+    int64_t last_seq;        /* the greatest of these */
+    bool is_sealed;
+    struct mt_sqlite_block block; /* if it is */
+};
+
+static bool is_over(void *context)
+{
+    const struct mt_compaction *compaction = context;
+
+    return (compaction->deadline_ms != 0 && mt_clock_monotonic_ms() >= compaction->deadline_ms) ||
+           (compaction->cancelled != NULL && compaction->cancelled(compaction->cancel_context));
+}
+
+static bool is_left(const struct compacting *compacting, const struct host_day *day)
+{
+    for (size_t i = 0; i < compacting->left_count; i++)
+        if (compacting->left[i].host_id == day->host_id && compacting->left[i].day == day->day)
+            return true;
+    return false;
+}
+
+static enum mt_err leave(struct compacting *compacting, const struct host_day *day,
+                         struct mt_error *error)
+{
+    if (compacting->left_count == compacting->left_capacity) {
+        size_t capacity = compacting->left_capacity == 0 ? 8 : compacting->left_capacity * 2;
+        struct host_day *grown = realloc(compacting->left, capacity * sizeof *grown);
+
+        if (grown == NULL)
+            return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: seal: out of memory",
+                                compacting->store->file.path);
+        compacting->left = grown;
+        compacting->left_capacity = capacity;
+    }
+    compacting->left[compacting->left_count++] = *day;
+    return MT_OK;
+}
+
+/* the host-day of the oldest loose record that is due and not left */
+static enum mt_err find_next(struct compacting *compacting, struct host_day *day, bool *found,
+                             struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int result = SQLITE_DONE;
+    enum mt_err err = mt_sqlite_statement(
+        &compacting->store->file,
+        "SELECT timestamp,host_id FROM memory_log INDEXED BY memory_log_by_time"
+        " WHERE (timestamp,host_id) > (?1,?2) AND timestamp < ?3 ORDER BY timestamp,host_id",
+        &statement, error);
+
+    *found = false;
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, compacting->timestamp);
+    (void)sqlite3_bind_int64(statement, 2, compacting->host_id);
+    (void)sqlite3_bind_int64(statement, 3, compacting->before);
+    while (!*found && (result = sqlite3_step(statement)) == SQLITE_ROW) {
+        int64_t timestamp = sqlite3_column_int64(statement, 0);
+
+        *day = (struct host_day){sqlite3_column_int64(statement, 1), timestamp / MT_BLOCK_SECONDS};
+        *found = !is_left(compacting, day);
+        if (!*found) {
+            compacting->timestamp = timestamp;
+            compacting->host_id = day->host_id;
+        }
+    }
+    if (!*found && result != SQLITE_DONE)
+        err = mt_sqlite_fail(&compacting->store->file, result, "read", error);
+    (void)sqlite3_reset(statement);
+    return err;
+}
+
+/* some more loose rows of the day, from a second on */
+static enum mt_err read_some(struct sqlite_store *store, struct day *day, int64_t from,
+                             struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    struct mt_buf sql;
+    int result = SQLITE_DONE;
+    enum mt_err err;
+
+    mt_buf_init(&sql, 0);
+    mt_buf_append_string(&sql, "SELECT ");
+    mt_sqlite_columns(store, MT_FIELD_ALL, &sql);
+    mt_buf_append_string(&sql, " FROM memory_log INDEXED BY memory_log_by_host WHERE host_id = ?1"
+                               " AND timestamp >= ?2 AND timestamp < ?3"
+                               " ORDER BY timestamp LIMIT ?4");
+    err = mt_buf_string(&sql) == NULL
+              ? mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: out of memory", store->file.path)
+              : mt_sqlite_statement(&store->file, mt_buf_string(&sql), &statement, error);
+    mt_buf_fini(&sql);
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, day->key.host_id);
+    (void)sqlite3_bind_int64(statement, 2, from);
+    (void)sqlite3_bind_int64(statement, 3, (day->key.day + 1) * MT_BLOCK_SECONDS);
+    (void)sqlite3_bind_int64(statement, 4, ROWS_PER_LOCK);
+    while (err == MT_OK && (result = sqlite3_step(statement)) == SQLITE_ROW)
+        err = mt_sqlite_add_row(store, statement, MT_FIELD_ALL, &day->rows, error);
+    if (err == MT_OK && result != SQLITE_DONE)
+        err = mt_sqlite_fail(&store->file, result, "read", error);
+    (void)sqlite3_reset(statement);
+    return err;
+}
+
+/* under several locks: what comes and goes between them is noticed when the day is stored */
+static enum mt_err read_loose(struct sqlite_store *store, struct day *day, struct mt_error *error)
+{
+    int64_t from = day->key.day * MT_BLOCK_SECONDS;
+    size_t before;
+    enum mt_err err;
+
+    do {
+        before = day->rows.count;
+        err = read_some(store, day, from, error);
+        if (day->rows.count > 0)
+            from = day->rows.rows[day->rows.count - 1].record.timestamp + 1;
+    } while (err == MT_OK && day->rows.count == before + ROWS_PER_LOCK);
+    day->loose = (int64_t)day->rows.count;
+    for (size_t i = 0; i < day->rows.count; i++)
+        if (day->rows.rows[i].seq > day->last_seq)
+            day->last_seq = day->rows.rows[i].seq;
+    return err;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct sqlite_row *left = a;
+    const struct sqlite_row *right = b;
+
+    return (left->record.timestamp > right->record.timestamp) -
+           (left->record.timestamp < right->record.timestamp);
+}
+
+static enum mt_err add_sealed(struct sqlite_store *store, struct day *day,
+                              const struct mt_sqlite_block_data *data, struct mt_error *error)
+{
+    size_t records = (size_t)data->block.records;
+    struct sqlite_rows *rows = &day->rows;
+    struct sqlite_row *grown = realloc(rows->rows, (rows->count + records) * sizeof *grown);
+    enum mt_err err = MT_OK;
+
+    if (grown == NULL)
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: seal: out of memory",
+                            store->file.path);
+    rows->rows = grown;
+    rows->capacity = rows->count + records;
+    for (size_t i = 0; i < records && err == MT_OK; i++)
+        err = mt_sqlite_block_row(store, data, i, &rows->rows[rows->count++], error);
+    qsort(rows->rows, rows->count, sizeof *rows->rows, by_time);
+    for (size_t i = 1; i < rows->count && err == MT_OK; i++)
+        if (rows->rows[i].record.timestamp == rows->rows[i - 1].record.timestamp)
+            err = mt_sqlite_block_corrupt(store, day->key.host_id, day->key.day, NULL,
+                                          "has a record that is in table memory_log, too", error);
+    return err;
+}
+
+static enum mt_err read_sealed(struct sqlite_store *store, struct day *day, struct mt_error *error)
+{
+    struct mt_sqlite_block_data data = {0};
+    bool found = false;
+    enum mt_err err = mt_sqlite_find_block(store, day->key.host_id, day->key.day, &day->block,
+                                           &day->is_sealed, error);
+
+    if (err != MT_OK || !day->is_sealed)
+        return err;
+    err = mt_sqlite_block_fetch(store, &day->block, MT_FIELD_ALL,
+                                MT_SQLITE_PART_SEQ | MT_SQLITE_PART_BOOT, &data, &found, error);
+    /* gone meanwhile: noticed when the day is stored */
+    if (err == MT_OK && found)
+        err = mt_sqlite_block_decode(store, &data, error);
+    if (err == MT_OK && found)
+        err = add_sealed(store, day, &data, error);
+    mt_sqlite_block_fini(&data);
+    return err;
+}
+
+/* a statement on the loose records of the host-day */
+static enum mt_err loose_statement(struct sqlite_store *store, const struct day *day,
+                                   const char *sql, sqlite3_stmt **statement,
+                                   struct mt_error *error)
+{
+    enum mt_err err = mt_sqlite_statement(&store->file, sql, statement, error);
+
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(*statement, 1, day->key.host_id);
+    (void)sqlite3_bind_int64(*statement, 2, day->key.day * MT_BLOCK_SECONDS);
+    (void)sqlite3_bind_int64(*statement, 3, (day->key.day + 1) * MT_BLOCK_SECONDS);
+    return MT_OK;
+}
+
+/* *is_same: the day is as it was read: records are never changed, and new ones have greater marks
+ */
+static enum mt_err check_unchanged(struct sqlite_store *store, const struct day *day, bool *is_same,
+                                   struct mt_error *error)
+{
+    struct mt_sqlite_block block = {0};
+    sqlite3_stmt *statement = NULL;
+    bool is_sealed = false;
+    enum mt_err err = loose_statement(store, day,
+                                      "SELECT count(*),max(seq) FROM memory_log"
+                                      " INDEXED BY memory_log_by_host"
+                                      " WHERE host_id = ?1 AND timestamp >= ?2 AND timestamp < ?3",
+                                      &statement, error);
+    int result;
+
+    if (err != MT_OK)
+        return err;
+    result = sqlite3_step(statement);
+    *is_same = result == SQLITE_ROW && sqlite3_column_int64(statement, 0) == day->loose &&
+               sqlite3_column_int64(statement, 1) == day->last_seq;
+    if (result != SQLITE_ROW)
+        err = mt_sqlite_fail(&store->file, result, "read", error);
+    (void)sqlite3_reset(statement);
+    if (err == MT_OK)
+        err =
+            mt_sqlite_find_block(store, day->key.host_id, day->key.day, &block, &is_sealed, error);
+    if (is_sealed != day->is_sealed || (is_sealed && block.id != day->block.id))
+        *is_same = false;
+    return err;
+}
+
+static enum mt_err replace(struct sqlite_store *store, const struct day *day,
+                           const struct mt_sqlite_sealed *sealed, struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    enum mt_err err = MT_OK;
+
+    if (day->is_sealed)
+        err = mt_sqlite_drop_block(store, day->block.id, error);
+    if (err == MT_OK)
+        err = mt_sqlite_put_sealed(store, sealed, error);
+    if (err == MT_OK)
+        err = loose_statement(store, day,
+                              "DELETE FROM memory_log INDEXED BY memory_log_by_host"
+                              " WHERE host_id = ?1 AND timestamp >= ?2 AND timestamp < ?3",
+                              &statement, error);
+    return err == MT_OK ? mt_sqlite_run(&store->file, statement, error) : err;
+}
+
+static enum mt_err store_day(struct sqlite_store *store, const struct day *day,
+                             const struct mt_sqlite_sealed *sealed, bool *is_stored,
+                             struct mt_error *error)
+{
+    enum mt_err err = mt_sqlite_begin(&store->file, error);
+
+    if (err != MT_OK)
+        return err;
+    err = check_unchanged(store, day, is_stored, error);
+    if (err == MT_OK && *is_stored)
+        err = replace(store, day, sealed, error);
+    if (err == MT_OK && *is_stored)
+        return mt_sqlite_commit(&store->file, error);
+    mt_sqlite_rollback(&store->file);
+    return err;
+}
+
+/* *is_stored false: others write into it, every time */
+static enum mt_err seal_day(struct compacting *compacting, const struct host_day *key,
+                            bool *is_stored, struct mt_error *error)
+{
+    struct sqlite_store *store = compacting->store;
+    enum mt_err err = MT_OK;
+
+    *is_stored = false;
+    for (int i = 0; i < TRIES && err == MT_OK && !*is_stored; i++) {
+        struct day day = {.key = *key};
+        struct mt_sqlite_sealed *sealed = NULL;
+
+        err = read_loose(store, &day, error);
+        if (err == MT_OK && day.loose > 0)
+            err = read_sealed(store, &day, error);
+        if (err == MT_OK && day.loose > 0)
+            err = mt_sqlite_seal(store, day.rows.rows, day.rows.count, &sealed, error);
+        if (err == MT_OK && sealed != NULL)
+            err = store_day(store, &day, sealed, is_stored, error);
+        if (err == MT_OK && *is_stored) {
+            compacting->compaction->days++;
+            compacting->compaction->records += day.loose;
+        }
+        /* sealed or pruned by another meanwhile */
+        if (err == MT_OK && day.loose == 0)
+            *is_stored = true;
+        mt_sqlite_sealed_free(sealed);
+        free(day.rows.rows);
+    }
+    return err;
+}
+
+/* what is wrong with one day; anything else ends the compaction */
+static bool is_of_a_day(enum mt_err err)
+{
+    return err == MT_ERR_CORRUPT || err == MT_ERR_FAILED;
+}
+
+static enum mt_err seal_due(struct compacting *compacting, struct mt_error *error)
+{
+    struct mt_compaction *compaction = compacting->compaction;
+    struct mt_error worst = {0};
+    struct host_day day;
+    bool found = true;
+    enum mt_err err = MT_OK;
+
+    while (err == MT_OK && found && !is_over(compaction)) {
+        struct mt_error failure = {0};
+        bool is_stored = false;
+
+        err = find_next(compacting, &day, &found, error);
+        if (err != MT_OK || !found)
+            break;
+        err = seal_day(compacting, &day, &is_stored, &failure);
+        if (is_of_a_day(err) && worst.code == MT_OK)
+            worst = failure;
+        if (err != MT_OK && !is_of_a_day(err) && error != NULL)
+            *error = failure;
+        if (is_of_a_day(err) || (err == MT_OK && !is_stored))
+            err = leave(compacting, &day, error);
+        mt_sqlite_let_others_in();
+    }
+    compaction->is_done = err == MT_OK && !found && compacting->left_count == 0;
+    if (err != MT_OK || worst.code == MT_OK)
+        return err;
+    if (error != NULL)
+        *error = worst;
+    return worst.code;
+}
+
+enum mt_err mt_sqlite_compact(struct mt_store *base, struct mt_compaction *compaction,
+                              struct mt_error *error)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    struct compacting compacting = {.store = store, .compaction = compaction, .timestamp = -1};
+    struct mt_error failure = {0};
+    enum mt_err err;
+    enum mt_err space;
+
+    compaction->days = 0;
+    compaction->records = 0;
+    compaction->is_done = false;
+    if (store->file.read_only)
+        return mt_error_set(error, MT_ERR_READ_ONLY, "store %s: was opened for reading only",
+                            store->file.path);
+    if (compaction->now_s > MT_SEAL_AFTER_S)
+        compacting.before =
+            (compaction->now_s - MT_SEAL_AFTER_S) / MT_BLOCK_SECONDS * MT_BLOCK_SECONDS;
+    err = mt_sqlite_store_look(store, error);
+    /* zeroing what is freed would write every page once more */
+    if (err == MT_OK)
+        err =
+            mt_sqlite_exec(&store->file, "PRAGMA secure_delete=OFF; PRAGMA cache_spill=OFF", error);
+    if (err != MT_OK)
+        return err;
+    err = seal_due(&compacting, error);
+    free(compacting.left);
+    if (err != MT_OK && !is_of_a_day(err))
+        return err;
+    space = mt_sqlite_give_back(store, is_over, compaction, &failure);
+    if (space != MT_OK)
+        compaction->is_done = false;
+    if (err != MT_OK || space == MT_OK)
+        return err;
+    return mt_error_set(error, space, "%s", failure.text);
+}
