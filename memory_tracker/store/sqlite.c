@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "store/sqlite_block.h"
 
 /* the second version: days that are sealed */
 #define BLOCKS_SQL                                                                                 \
@@ -216,6 +217,7 @@ const struct mt_store_ops mt_sqlite_ops = {
     .prune = mt_sqlite_prune,
     .compact = mt_sqlite_compact,
     .size = mt_sqlite_size,
+    .aggregate = mt_sqlite_aggregate,
     .stamp = mt_sqlite_stamp,
     .ping = ping,
     .verify = mt_sqlite_verify,
