@@ -53,11 +53,12 @@ enum mt_err mt_sqlite_block_corrupt(struct sqlite_store *store, int64_t host_id,
         mt_utc_format(day * MT_BLOCK_SECONDS, date);
     date[strcspn(date, "T")] = '\0';
     return mt_error_set(error, MT_ERR_CORRUPT,
-                        "store %s: %s of host %s is damaged: %s%s %s; see what else is with: "
-                        "memory-tracker verify; then restore a backup, or save what "
-                        "memory-tracker export still reads",
+                        "store %s: %s of host %s is damaged: %s%s %s; %srestore a backup, or save "
+                        "what memory-tracker export still reads",
                         store->file.path, date, host, column == NULL ? "it" : "column ",
-                        column == NULL ? "" : column, what);
+                        column == NULL ? "" : column, what,
+                        store->is_verified ? ""
+                                           : "see what else is with: memory-tracker verify; then ");
 }
 
 /* the counts of hours, written as summaries of nothing but counts */

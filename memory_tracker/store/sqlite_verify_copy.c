@@ -55,7 +55,7 @@ static enum mt_err check_copy(struct mt_sqlite_verify *verify, sqlite3 *copied,
         sqlite3_stmt *statement = NULL;
         int result = sqlite3_prepare_v2(copied, checks[i], -1, &statement, NULL);
 
-        verify->told = 0;
+        mt_sqlite_begin_telling(verify, false);
         while (result == SQLITE_OK || result == SQLITE_ROW) {
             result = sqlite3_step(statement);
             if (result != SQLITE_ROW)

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "store/sqlite_block.h"
 #include "store/sqlite_verify.h"
 
 enum {
@@ -12,26 +13,34 @@ enum {
 struct counts {
     const char *name;
     const char *kept_sql;
-    const char *next_kept_sql;  /* first day from ?2 on that has a count */
-    const char *next_found_sql; /* first second from ?2 on that has a record */
-    const char *span_sql;       /* records in ?2 <= timestamp < ?3 */
+    const char *next_kept_sql;   /* first day from ?2 on that has a count */
+    const char *next_found_sql;  /* first second from ?2 on that has a loose record */
+    const char *next_sealed_sql; /* first day from ?2 on that has a block */
+    const char *span_sql;        /* loose records in ?2 <= timestamp < ?3 */
+    const char *sealed_sql;      /* sealed records of day ?2 */
 };
 
 static const struct counts day_counts = {
-    "day", "SELECT records FROM day WHERE day = ?2 AND ?1 IS ?1",
+    "day",
+    "SELECT records FROM day WHERE day = ?2 AND ?1 IS ?1",
     "SELECT min(day) FROM day WHERE day >= ?2 AND ?1 IS ?1",
     "SELECT timestamp FROM memory_log INDEXED BY memory_log_by_time WHERE timestamp >= ?2"
     " AND ?1 IS ?1 ORDER BY timestamp LIMIT 1",
+    "SELECT min(day) FROM block INDEXED BY block_by_day WHERE day >= ?2 AND ?1 IS ?1",
     "SELECT count(*) FROM memory_log INDEXED BY memory_log_by_time WHERE timestamp >= ?2"
-    " AND timestamp < ?3 AND ?1 IS ?1"};
+    " AND timestamp < ?3 AND ?1 IS ?1",
+    "SELECT sum(records) FROM block INDEXED BY block_by_day WHERE day = ?2 AND ?1 IS ?1"};
 
 static const struct counts host_day_counts = {
-    "host_day", "SELECT records FROM host_day WHERE host_id = ?1 AND day = ?2",
+    "host_day",
+    "SELECT records FROM host_day WHERE host_id = ?1 AND day = ?2",
     "SELECT min(day) FROM host_day WHERE host_id = ?1 AND day >= ?2",
     "SELECT timestamp FROM memory_log INDEXED BY memory_log_by_host WHERE host_id = ?1"
     " AND timestamp >= ?2 ORDER BY timestamp LIMIT 1",
+    "SELECT min(day) FROM block WHERE host_id = ?1 AND day >= ?2",
     "SELECT count(*) FROM memory_log INDEXED BY memory_log_by_host WHERE host_id = ?1"
-    " AND timestamp >= ?2 AND timestamp < ?3"};
+    " AND timestamp >= ?2 AND timestamp < ?3",
+    "SELECT sum(records) FROM block WHERE host_id = ?1 AND day = ?2"};
 
 static enum mt_err ask(struct mt_sqlite_verify *verify, const char *sql, int64_t host_id,
                        int64_t from, int64_t to, int64_t *value, bool *found,
@@ -54,9 +63,10 @@ static enum mt_err ask(struct mt_sqlite_verify *verify, const char *sql, int64_t
     return err;
 }
 
-/* what is there: the whole day under one lock, or, where that takes too long, in short spans */
-static enum mt_err count_day(struct mt_sqlite_verify *verify, const struct counts *counts,
-                             int64_t host_id, int64_t day, int64_t *records, struct mt_error *error)
+/* loose rows: the whole day under one lock, or, where that takes too long, in short spans */
+static enum mt_err count_loose(struct mt_sqlite_verify *verify, const struct counts *counts,
+                               int64_t host_id, int64_t day, int64_t *records,
+                               struct mt_error *error)
 {
     int64_t end = (day + 1) * DAY_S;
     bool found;
@@ -77,7 +87,21 @@ static enum mt_err count_day(struct mt_sqlite_verify *verify, const struct count
     return err;
 }
 
-/* counts a day until the kept count was the same before and after */
+/* what is there; right if nothing was sealed meanwhile */
+static enum mt_err count_day(struct mt_sqlite_verify *verify, const struct counts *counts,
+                             int64_t host_id, int64_t day, int64_t *records, struct mt_error *error)
+{
+    int64_t sealed = 0;
+    bool found;
+    enum mt_err err = count_loose(verify, counts, host_id, day, records, error);
+
+    if (err == MT_OK && mt_sqlite_has_blocks(verify->store))
+        err = ask(verify, counts->sealed_sql, host_id, day, 0, &sealed, &found, error);
+    *records += sealed;
+    return err;
+}
+
+/* counts a day until the kept count was the same before and after, and nothing was sealed */
 static enum mt_err check_day(struct mt_sqlite_verify *verify, const struct counts *counts,
                              int64_t host_id, int64_t day, struct mt_error *error)
 {
@@ -85,6 +109,7 @@ static enum mt_err check_day(struct mt_sqlite_verify *verify, const struct count
         int64_t before = 0;
         int64_t after = 0;
         int64_t records = 0;
+        int64_t sealed = verify->sealed;
         bool found;
         enum mt_err err = ask(verify, counts->kept_sql, host_id, day, 0, &before, &found, error);
 
@@ -92,9 +117,11 @@ static enum mt_err check_day(struct mt_sqlite_verify *verify, const struct count
             err = count_day(verify, counts, host_id, day, &records, error);
         if (err == MT_OK)
             err = ask(verify, counts->kept_sql, host_id, day, 0, &after, &found, error);
+        if (err == MT_OK && records != after)
+            err = mt_sqlite_verify_marks(verify, error);
         if (err != MT_OK)
             return err;
-        if (before == after) {
+        if (before == after && (records == after || sealed == verify->sealed)) {
             if (records != after)
                 mt_sqlite_tell(verify,
                                "table %s says %" PRId64 " records for day %" PRId64
@@ -109,25 +136,38 @@ static enum mt_err check_day(struct mt_sqlite_verify *verify, const struct count
                         verify->store->file.path, day);
 }
 
+/* the first day from *day on that has a count or a record; *is_end: there is none */
+static enum mt_err next_day(struct mt_sqlite_verify *verify, const struct counts *counts,
+                            int64_t host_id, int64_t *day, bool *is_end, struct mt_error *error)
+{
+    int64_t kept = INT64_MAX;
+    int64_t second = INT64_MAX;
+    int64_t sealed = INT64_MAX;
+    int64_t next;
+    bool found;
+    enum mt_err err = ask(verify, counts->next_kept_sql, host_id, *day, 0, &kept, &found, error);
+
+    if (err == MT_OK)
+        err = ask(verify, counts->next_found_sql, host_id, *day * DAY_S, 0, &second, &found, error);
+    if (err == MT_OK && mt_sqlite_has_blocks(verify->store))
+        err = ask(verify, counts->next_sealed_sql, host_id, *day, 0, &sealed, &found, error);
+    next = kept < sealed ? kept : sealed;
+    *is_end = next == INT64_MAX && second == INT64_MAX;
+    *day = next < second / DAY_S ? next : second / DAY_S;
+    return err;
+}
+
 static enum mt_err check_days(struct mt_sqlite_verify *verify, const struct counts *counts,
                               int64_t host_id, struct mt_error *error)
 {
     int64_t day = 0;
 
     for (;;) {
-        int64_t kept = INT64_MAX;
-        int64_t second = INT64_MAX;
-        bool found;
-        enum mt_err err = ask(verify, counts->next_kept_sql, host_id, day, 0, &kept, &found, error);
+        bool is_end = false;
+        enum mt_err err = next_day(verify, counts, host_id, &day, &is_end, error);
 
-        if (err == MT_OK)
-            err = ask(verify, counts->next_found_sql, host_id, day * DAY_S, 0, &second, &found,
-                      error);
-        if (err != MT_OK)
+        if (err != MT_OK || is_end)
             return err;
-        day = kept < second / DAY_S ? kept : second / DAY_S;
-        if (kept == INT64_MAX && second == INT64_MAX)
-            return MT_OK;
         err = check_day(verify, counts, host_id, day, error);
         if (err != MT_OK)
             return err;
@@ -141,10 +181,10 @@ enum mt_err mt_sqlite_verify_counts(struct mt_sqlite_verify *verify, struct mt_e
     bool found = true;
     enum mt_err err;
 
-    verify->told = 0;
+    mt_sqlite_begin_telling(verify, false);
     err = mt_sqlite_tell_damage(verify, check_days(verify, &day_counts, 0, error), error,
                                 "table day");
-    verify->told = 0;
+    mt_sqlite_begin_telling(verify, false);
     while (err == MT_OK && found) {
         err = ask(verify, "SELECT min(id) FROM host WHERE id > ?1 AND ?2 IS ?2", host_id, 0, 0,
                   &host_id, &found, error);
