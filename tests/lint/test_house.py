@@ -76,7 +76,7 @@ def test_no_file_is_large():
     """Sources and documents stay readable; recorded data and checksums may be as long as they are."""
     data = {"tests/conformance", "tests/fuzz/corpus"}
     large = []
-    for folder in ["memory_tracker", "tests", "docs", "script", "cmake", "cron"]:
+    for folder in ["memory_tracker", "tests", "bench", "docs", "script", "cmake", "cron"]:
         for path in sorted((ROOT / folder).rglob("*")):
             place = str(path.relative_to(ROOT))
             if path.is_file() and path.suffix != ".pyc" and path.name != "go.sum" and not any(
@@ -89,7 +89,7 @@ def test_no_file_is_large():
 
 def test_texts_end_in_a_newline_and_hold_no_tabs_or_trailing_blanks():
     for pattern in ["memory_tracker/**/*.[ch]", "memory_tracker/**/*.def", "tests/**/*.[ch]",
-                    "tests/**/*.py", "docs/**/*.md", "script/*", "*.md", "cmake/*", "**/CMakeLists.txt"]:
+                    "tests/**/*.py", "bench/*.[ch]", "bench/*.py", "docs/**/*.md", "script/*", "*.md", "cmake/*", "**/CMakeLists.txt"]:
         for path in sorted(ROOT.glob(pattern)):
             if not path.is_file() or "build" in path.relative_to(ROOT).parts:
                 continue

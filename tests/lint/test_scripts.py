@@ -22,7 +22,7 @@ def scripts():
 
 def test_shellcheck():
     names = [str(path.relative_to(ROOT)) for path in scripts()]
-    assert {"script/run", "script/test", "docker/start", ".ci/run"} <= set(names)
+    assert {"script/run", "script/test", "script/bench", "docker/start", ".ci/run"} <= set(names)
     done = subprocess.run(
         ["shellcheck", "--external-sources", *names],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -31,7 +31,7 @@ def test_shellcheck():
 
 
 def test_what_is_typed_is_executable():
-    for name in ["script/run", "script/test", "script/image", ".ci/run"]:
+    for name in ["script/run", "script/test", "script/image", "script/bench", ".ci/run"]:
         assert os.access(ROOT / name, os.X_OK), name
 
 
@@ -42,7 +42,9 @@ def test_bash_completion_parses():
 
 
 def test_python_parses():
-    for path in sorted((ROOT / "tests").rglob("*.py")):
+    files = [path for folder in ["tests", "bench"] for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert len(files) > 50
+    for path in files:
         ast.parse(path.read_text(), str(path))
 
 

@@ -14,7 +14,7 @@ import pytest
 from support import ROOT
 
 BUILD = Path(os.environ.get("MT_BUILD_DIR", ROOT / "build/dev"))
-FOLDERS = ["memory_tracker", "tests"]
+FOLDERS = ["memory_tracker", "tests", "bench"]
 
 
 def c_files(folders=tuple(FOLDERS)):

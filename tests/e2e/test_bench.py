@@ -1,0 +1,182 @@
+"""script/bench: every case's machinery works on tiny histories, and noise is not called a good run.
+
+Nothing here looks at how fast anything is.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from support import ROOT, clean_environment, not_in_this_build, program_path, reference_python, sanitizer, scaled
+
+sys.path.insert(0, str(ROOT / "bench"))
+# pylint: disable=wrong-import-position
+import machine  # noqa: E402
+import report  # noqa: E402
+import results  # noqa: E402
+from run import CASES, GOOD, MISSED, NOISY, judge  # noqa: E402
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """bench(argument...) -> (exit code, standard output, JSON) of a quick run with this build."""
+    if sanitizer():
+        not_in_this_build("nothing is measured with a sanitizer")
+    work = tmp_path / "work"
+    work.mkdir()
+    unpacked = ROOT / "build/bench/debian"
+    if unpacked.exists():
+        (work / "debian").symlink_to(unpacked)
+    python = reference_python()
+    if python is not None:
+        (work / "venv").symlink_to(python.parents[1])
+
+    def run(*arguments):
+        done = subprocess.run(
+            ["/usr/bin/python3", "-B", ROOT / "bench/run.py", "--quick", "--build", program_path("x").parents[1],
+             "--work", work, "--json", tmp_path / "run.json", *arguments],
+            env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=scaled(180), check=False)
+        assert done.returncode in (GOOD, MISSED, NOISY), done.stdout + done.stderr
+        left = [path.name for path in work.iterdir() if path.name.startswith("run-")]
+        assert not left
+        return done.returncode, done.stdout + done.stderr, json.loads((tmp_path / "run.json").read_text())
+
+    return run
+
+
+def test_every_case_works(bench):
+    code, output, whole = bench()
+    assert code == GOOD and not whole["failed"], output
+    if os.environ.get("CI") == "true":
+        assert not whole["left_out"]
+    assert {row["case"] for row in whole["rows"]} == set(CASES)
+    for row in whole["rows"]:
+        place = f"{row['case']}, {row['what']}"
+        assert row["subject"] in row["contestants"], place
+        for name, contestant in row["contestants"].items():
+            assert contestant["min"] <= contestant["median"] <= contestant["max"], place
+            assert all(math.isfinite(run) for run in contestant["runs"]), (place, name)
+        assert row["what"] in output
+    # what is measured is measured with each of the contestants
+    expected = {"memory-tracker", "ceiling", "nginx", "reference"} - set(whole["left_out"])
+    for case in ["tail", "full", "latency"]:
+        for row in whole["rows"]:
+            assert row["case"] != case or set(row["contestants"]) == expected
+    table = report.as_markdown(whole)
+    assert all(f"### {case}" in table for case in CASES)
+
+
+def test_a_noisy_machine_is_refused(bench):
+    code, output, whole = bench("--assume-noise", "0.5,0.75", "size", "sampler")
+    assert code == NOISY == whole["exit_code"]
+    assert "too noisy" in output
+    for text in ["the hypervisor took 0.50 cores", "other programs used 0.75 cores"]:
+        assert text in output
+        assert any(text in line for line in whole["verdict"])
+
+
+def a_row(**options):
+    row = results.Row("case", "what", "µs", options.pop("better", results.MORE), **options)
+    for value in [100, 102, 101]:
+        row.add(results.SUBJECT, value)
+    return row
+
+
+def verdict(*rows, failed=None, left_out=()):
+    bench = SimpleNamespace(options=SimpleNamespace(quick=False, assume_noise=None), left_out=left_out)
+    return judge(bench, rows, failed or {})[0]
+
+
+def test_what_a_run_is_worth():
+    row = a_row(wanted={"other": 0.95})
+    for value in [100, 103, 102]:
+        row.add("other", value)
+    assert verdict(row) == GOOD
+    assert verdict(row, left_out=["nginx"]) == MISSED
+    assert verdict(row, failed={"tail": "why"}) == MISSED
+    row.wanted["other"] = 1.5
+    assert verdict(row) == MISSED
+    assert verdict(a_row(better=results.LESS, wanted={None: 101})) == GOOD
+    assert verdict(a_row(better=results.LESS, wanted={None: 100})) == MISSED
+
+
+@pytest.mark.parametrize("stolen, others, expected", [
+    (0, 0, GOOD), (0.01, 0.05, GOOD), (0.5, 0, NOISY), (0, 0.5, NOISY),
+])
+def test_who_else_used_the_machine(stolen, others, expected):
+    row = a_row()
+    row.disturb(stolen, others)
+    row.disturb(0, 0)
+    assert verdict(row) == expected
+
+
+def test_runs_that_lie_apart_are_noise():
+    row = a_row()
+    row.add(results.SUBJECT, 150)
+    assert verdict(row) == NOISY
+    assert any("apart" in reason for reason in row.noise())
+    # a few of many are not
+    assert machine.spread([100] * 30 + [300]) == 0
+
+
+def test_the_ratio_is_that_of_the_rounds():
+    """A machine that gets slower while it measures does so for all."""
+    row = results.Row("case", "what", "µs", results.MORE)
+    for ours, theirs in [(100, 200), (50, 100), (20, 40)]:
+        row.add(results.SUBJECT, ours)
+        row.add("other", theirs)
+    assert row.ratio("other") == 0.5
+
+
+def test_a_disturbed_round_is_measured_again():
+    noise = iter([(0, 0), (0.9, 0), (0, 0), (0, 0)])
+    watch = SimpleNamespace(begin=lambda: None, end=lambda: next(noise), assumed=None)
+    bench = SimpleNamespace(watch=watch, options=SimpleNamespace(quick=False))
+    figures = iter(range(1, 100))
+    row = results.Row("case", "what", "µs", results.MORE)
+    results.interleave(bench, {results.SUBJECT: lambda: {0: next(figures)}}, 3, {0: row})
+    assert row.runs[results.SUBJECT] == [1, 3, 4]
+    assert not [reason for reason in row.noise() if "hypervisor" in reason]
+
+
+def test_usage():
+    for arguments, message in [
+        (["nonsense"], "unknown case 'nonsense'"), (["--records", "5"], "at least 1e4"),
+        (["--quick", "--write-docs"], "takes a whole run"), (["--nonsense"], "--nonsense"),
+    ]:
+        done = subprocess.run([ROOT / "script/bench", *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+    done = subprocess.run([ROOT / "script/bench", "--list"], capture_output=True, text=True, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(CASES)
+    done = subprocess.run([ROOT / "script/bench", "--help"], capture_output=True, text=True, check=True)
+    for option in ["--list", "--quick", "--json", "--records", "--cores", "--write-docs", "--prepare"]:
+        assert f"\n  {option}" in done.stdout
+
+
+def test_the_document_takes_the_table(tmp_path):
+    document = tmp_path / "performance.md"
+    document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    row = {"case": "tail", "what": "limit=10", "unit": "requests/s", "notes": ["a note"],
+           "lines": [["memory-tracker", "1,000", "990 to 1,010", "", "", ""],
+                     ["ceiling", "1,020", "", "0.98", "at least 0.95", "met"]]}
+    report.write_document(document, {
+        "machine": {**machine.describe(), "server_cpu": 1, "load_cpu": 0}, "time": "2026-01-01T00:00:00+00:00",
+        "rows": [row]})
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| limit=10 (requests/s) | memory-tracker | 1,000 |" in text
+    assert "| ceiling | 1,020 |  | 0.98 | at least 0.95 | met |" in text
+    assert report.BEGIN in (ROOT / "docs/performance.md").read_text()
+
+
+def test_pinning_reads_lists_of_cpus():
+    assert machine.list_of_cpus("0-2,5\n") == [0, 1, 2, 5]
+    server, load = machine.choose_cpus()
+    allowed = os.sched_getaffinity(0)
+    assert {server, load} <= allowed and (server != load or len(allowed) == 1)
