@@ -201,6 +201,8 @@ static int64_t timestamp_at(const struct mt_window *window, size_t index)
 
 static void drop_segments(struct mt_window *window, size_t first, size_t count)
 {
+    if (count == 0)
+        return;
     for (size_t i = first; i < first + count; i++) {
         struct mt_segment *segment = window->segments[i];
 
@@ -535,7 +537,8 @@ static enum mt_err take(struct mt_window *window, struct mt_batch *batch, bool e
 
     if (window->segment_count > 0)
         news.last_count = window->segments[window->segment_count - 1]->count;
-    if (batch->count > 0)
+    /* what was added has a name */
+    if (batch->count > 0 && batch->names.data != NULL)
         done = choose(&news, batch) && (news.count == 0 || (render(&news) && weave_all(&news)));
     if (done && news.count > 0)
         commit(&news);

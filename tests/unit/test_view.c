@@ -1,7 +1,6 @@
 #include "unit.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -406,10 +405,268 @@ static void test_it_answers_as_a_simple_model_does(void **state)
     run_beside_the_model(seed + 3, 100, 1500, 1000, 300);
 }
 
+/* A record of a host, at NOW_S + seconds. */
+static struct mt_record make(const char *host, int64_t seconds)
+{
+    struct mt_record record = {.timestamp = NOW_S + seconds};
+
+    (void)snprintf(record.host, sizeof record.host, "%s", host);
+    mt_record_set(&record, MT_FIELD_MEM_TOTAL, 16384 * 1024);
+    mt_record_set(&record, MT_FIELD_MEM_AVAILABLE, 4096 * 1024 + seconds * 1024 % 4096);
+    return record;
+}
+
+static void put(struct mt_window *window, const char *host, int64_t first, size_t count)
+{
+    struct mt_batch batch = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        struct mt_record record = make(host, first + (int64_t)i);
+
+        add(&batch, &record);
+    }
+    assert_int_equal(mt_window_merge(window, &batch, NOW_S, NULL), MT_OK);
+    mt_batch_fini(&batch);
+}
+
+enum { SEGMENT = 8, SLICES = 32 };
+
+/* All of a window, as slices. */
+struct whole {
+    struct mt_view *view;
+    struct mt_page page;
+    struct mt_slice slices[SLICES];
+};
+
+static struct whole publish(struct mt_window *window)
+{
+    struct whole whole = {.view = mt_window_publish(window)};
+
+    assert_non_null(whole.view);
+    assert_true(mt_view_page(whole.view, 99999, 0, NOW_S, &whole.page));
+    assert_true(whole.page.slices <= SLICES);
+    mt_page_slices(&whole.page, whole.slices);
+    return whole;
+}
+
+/* How many slices of one are at the same place in the other. */
+static size_t count_shared(const struct whole *one, const struct whole *other)
+{
+    size_t shared = 0;
+
+    for (size_t i = 1; i + 1 < one->page.slices; i++)
+        for (size_t j = 1; j + 1 < other->page.slices; j++)
+            shared += one->slices[i].data == other->slices[j].data;
+    return shared;
+}
+
+static void test_only_what_a_record_falls_into_is_copied(void **state)
+{
+    struct mt_window_options options = {.records = 1000, .segment = SEGMENT};
+    struct mt_window *window = mt_window_new(&options);
+    struct whole before, after;
+
+    (void)state;
+    put(window, "m", -1000, 10 * SEGMENT + 3);
+    before = publish(window);
+    assert_int_equal(before.page.slices, 2 + 11);
+    /* behind all others: nothing is copied, up to the end of the segment and beyond */
+    for (size_t i = 1; i <= SEGMENT; i++) {
+        put(window, "m", -500 + (int64_t)i, 1);
+        after = publish(window);
+        assert_int_equal(count_shared(&before, &after), 11);
+        assert_int_equal(after.page.slices, 2 + 11 + (i > SEGMENT - 3));
+        mt_view_unref(after.view);
+    }
+    /* among others: one segment is, and becomes two where it was full */
+    put(window, "z", -1000 + 4 * SEGMENT, 1);
+    after = publish(window);
+    assert_int_equal(count_shared(&before, &after), 10);
+    assert_int_equal(after.page.slices, 2 + 13);
+    mt_view_unref(after.view);
+    put(window, "zz", -1000 + 4 * SEGMENT, 1);
+    after = publish(window);
+    assert_int_equal(count_shared(&before, &after), 10);
+    assert_int_equal(after.page.slices, 2 + 13);
+    mt_view_unref(after.view);
+    mt_view_unref(before.view);
+    mt_window_free(window);
+}
+
+/* Every host says its own at about the same time, in any order: segments neither grow beyond their
+ * size nor become many small ones. */
+static void test_many_hosts_leave_segments_well_filled(void **state)
+{
+    enum { MANY = 200, MINUTES = 20 };
+    struct mt_window_options options = {.records = MANY * MINUTES, .segment = 64};
+    struct mt_window *window = mt_window_new(&options);
+    uint64_t seed = 7;
+    char host[16];
+    struct mt_view *view;
+    struct mt_page page;
+
+    (void)state;
+    for (int64_t minute = 0; minute < MINUTES; minute++)
+        for (uint64_t i = 0; i < MANY; i++) {
+            (void)snprintf(host, sizeof host, "%" PRIu64, i * 77 % MANY);
+            put(window, host, minute * 60 + (int64_t)random_below(&seed, 70) - 6000, 1);
+        }
+    view = mt_window_publish(window);
+    assert_true(mt_view_page(view, 99999, 0, NOW_S, &page));
+    assert_in_range(page.end, MANY * (MINUTES - 1), MANY * MINUTES);
+    assert_in_range(page.slices - 2, page.end / 64, page.end / 32 + 1);
+    mt_view_unref(view);
+    mt_window_free(window);
+}
+
+static void pack_all(struct whole *whole, struct mt_packer *packer)
+{
+    struct mt_packed packed = {0};
+
+    assert_int_equal(mt_page_pack(&whole->page, packer, &packed, NULL), MT_OK);
+    mt_packed_fini(&packed);
+}
+
+static void test_what_is_compressed_is_kept(void **state)
+{
+    struct mt_window_options options = {.records = 1000, .segment = SEGMENT};
+    struct mt_window *window = mt_window_new(&options);
+    struct mt_packer packer = {0};
+    struct mt_page page;
+    struct whole one, two;
+
+    (void)state;
+    put(window, "m", -1000, 10 * SEGMENT + 3);
+    one = publish(window);
+    assert_in_range(mt_page_to_pack(&one.page), one.page.length - 2, one.page.length - 1);
+    pack_all(&one, &packer);
+    assert_int_equal(mt_page_to_pack(&one.page), 0);
+    put(window, "m", -500, 1);
+    two = publish(window);
+    /* the segment that is not full has to be done again */
+    assert_in_range(mt_page_to_pack(&two.page), 4 * 50, 4 * 70);
+    pack_all(&two, &packer);
+    assert_int_equal(mt_page_to_pack(&two.page), 0);
+    /* parts of segments, more than are kept: each is answered all the same */
+    for (int64_t skip = 0; skip < 2 * SEGMENT; skip++) {
+        struct mt_buf body;
+
+        assert_true(mt_view_page(two.view, 3 * SEGMENT, skip, NOW_S, &page));
+        mt_buf_init(&body, 0);
+        mt_page_render(&page, &body);
+        assert_packs(&page, &packer, &body);
+        mt_buf_fini(&body);
+    }
+    mt_packer_fini(&packer);
+    mt_view_unref(one.view);
+    mt_view_unref(two.view);
+    mt_window_free(window);
+}
+
+/* What the threads of a test share: the view that is published now. */
+enum { READERS = 3, ROUNDS = 400, WINDOW = 600 };
+
+struct stage {
+    struct mt_guard *guard;
+    struct mt_view *view; /* guarded by guard */
+    struct mt_gauge bytes;
+    struct mt_gauge is_over;
+    struct mt_gauge answers;
+};
+
+static void show(struct stage *stage, struct mt_view *view)
+{
+    struct mt_view *old;
+
+    mt_guard_write(stage->guard);
+    old = stage->view;
+    stage->view = view;
+    mt_guard_leave(stage->guard);
+    mt_view_unref(old);
+}
+
+/* Records in order and late, a window that grows and shrinks: as an owner does. */
+static void write_rounds(struct stage *stage)
+{
+    struct mt_window_options options = {.records = WINDOW, .segment = 32, .memory = &stage->bytes};
+    struct mt_window *window = mt_window_new(&options);
+    uint64_t seed = 42;
+
+    for (int64_t i = 0; i < ROUNDS; i++) {
+        put(window, "m", 10 * i - 10000, 5);
+        put(window, "late", 10 * i - 10000 - (int64_t)random_below(&seed, 2000), 1);
+        if (i % 16 == 0)
+            mt_window_resize(window, 1 + random_below(&seed, WINDOW), NOW_S);
+        show(stage, mt_window_publish(window));
+        /* at least one answer of each: readers are not to find nothing but the end */
+        while (mt_gauge_get(&stage->answers) < i)
+            ;
+    }
+    mt_gauge_set(&stage->is_over, 1);
+    mt_window_free(window);
+}
+
+static bool read_one(struct stage *stage, uint64_t *seed, struct mt_packer *packer)
+{
+    struct mt_view *view;
+    struct mt_page page;
+    bool found;
+
+    mt_guard_read(stage->guard);
+    view = stage->view != NULL ? mt_view_ref(stage->view) : NULL;
+    mt_guard_leave(stage->guard);
+    if (view == NULL)
+        return false;
+    found = mt_view_page(view, 1 + (int64_t)random_below(seed, 200),
+                         (int64_t)random_below(seed, 100), NOW_S, &page);
+    if (found) {
+        struct mt_buf body;
+
+        mt_buf_init(&body, 0);
+        mt_page_render(&page, &body);
+        assert_is(&page, packer, &body);
+        mt_buf_fini(&body);
+    }
+    mt_view_unref(view);
+    return found;
+}
+
+static void play(struct mt_threads *threads, size_t index, void *context)
+{
+    struct stage *stage = context;
+    struct mt_packer packer = {0};
+    uint64_t seed = 1000 + index;
+
+    mt_threads_meet(threads);
+    if (index == 0)
+        write_rounds(stage);
+    while (index != 0 && mt_gauge_get(&stage->is_over) == 0)
+        if (read_one(stage, &seed, &packer))
+            mt_gauge_add(&stage->answers, 1);
+    mt_packer_fini(&packer);
+}
+
+static void test_views_are_read_while_the_window_goes_on(void **state)
+{
+    struct stage stage = {.guard = mt_guard_new()};
+
+    (void)state;
+    assert_non_null(stage.guard);
+    assert_int_equal(mt_threads_run(1 + READERS, play, &stage, NULL), MT_OK);
+    assert_true(mt_gauge_get(&stage.bytes) > 0);
+    mt_view_unref(stage.view);
+    assert_int_equal(mt_gauge_get(&stage.bytes), 0);
+    mt_guard_free(stage.guard);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_answers_as_a_simple_model_does),
+        cmocka_unit_test(test_only_what_a_record_falls_into_is_copied),
+        cmocka_unit_test(test_many_hosts_leave_segments_well_filled),
+        cmocka_unit_test(test_what_is_compressed_is_kept),
+        cmocka_unit_test(test_views_are_read_while_the_window_goes_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
