@@ -1,71 +1,13 @@
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "store/sqlite.h"
+#include "store/sqlite_arrival.h"
 
 enum {
-    HOSTS_BATCH = 64,
-    DAY_S = 86400,
+    SPAN_MOST = 16384, /* marks looked at at once where days are sealed: 10 MB of records */
+    BLOCKS_AT_ONCE = 32,
 };
-
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return x ^ (x >> 31);
-}
-
-/*
- * A place names the row before it as well: in a store that was restored from a copy and went on
- * from there, the same number belongs to another record, and the place is not known any more.
- */
-static struct mt_token token_of(int64_t generation, int64_t seq, int64_t host_id, int64_t timestamp)
-{
-    uint64_t mixed = mix((uint64_t)generation);
-
-    mixed = mix(mixed ^ (uint64_t)host_id);
-    mixed = mix(mixed ^ (uint64_t)timestamp);
-    return (struct mt_token){.generation = mixed == 0 ? 1 : mixed, .sequence = seq};
-}
-
-/* the place after the row of statement, whose columns are generation, seq, host_id, timestamp */
-static enum mt_err read_token(struct sqlite_store *store, sqlite3_stmt *statement,
-                              struct mt_token *token, struct mt_error *error)
-{
-    int result = sqlite3_step(statement);
-    enum mt_err err = MT_OK;
-
-    if (result == SQLITE_ROW)
-        *token = token_of(sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1),
-                          sqlite3_column_int64(statement, 2), sqlite3_column_int64(statement, 3));
-    else if (result == SQLITE_DONE)
-        err = mt_error_set(error, MT_ERR_CORRUPT, "store %s: table meta is empty; restore a backup",
-                           store->file.path);
-    else
-        err = mt_sqlite_fail(&store->file, result, "read", error);
-    return err;
-}
-
-enum mt_err mt_sqlite_token(struct mt_store *base, struct mt_token *token, struct mt_error *error)
-{
-    struct sqlite_store *store = (struct sqlite_store *)base;
-    sqlite3_stmt *statement = NULL;
-    enum mt_err err = mt_sqlite_store_look(store, error);
-
-    if (err == MT_OK)
-        err = mt_sqlite_statement(&store->file,
-                                  "SELECT generation, seq, host_id, timestamp FROM meta LEFT JOIN "
-                                  "memory_log ON seq = (SELECT max(seq) FROM memory_log)",
-                                  &statement, error);
-    if (err != MT_OK)
-        return err;
-    err = read_token(store, statement, token, error);
-    (void)sqlite3_reset(statement);
-    return err;
-}
 
 /* One call's reading of what arrived. */
 struct arrivals {
@@ -73,33 +15,20 @@ struct arrivals {
     struct sqlite_rows rows;
     int64_t generation;
     bool is_known; /* the place that it began with */
+    /* the span of marks being read: after < seq <= end */
+    int64_t after;
+    int64_t end;
+    int64_t later; /* the least mark behind the span that was met */
+    /* the sealed days that have marks of it, a few at a time */
+    struct mt_sqlite_block blocks[BLOCKS_AT_ONCE];
+    size_t block_count;
+    struct mt_sqlite_block_cursor cursor;
+    bool is_last;    /* no more after these */
+    bool has_sealed; /* there are any with marks after `after` */
 };
 
-/* is the row before the place still the one it was, in the same generation? */
-static enum mt_err check_place(struct arrivals *arrivals, const struct mt_token *token,
-                               sqlite3_stmt **held, struct mt_error *error)
-{
-    struct mt_token there = {0};
-    enum mt_err err = mt_sqlite_statement(
-        &arrivals->store->file,
-        "SELECT generation, seq, host_id, timestamp FROM meta LEFT JOIN memory_log ON seq = ?1",
-        held, error);
-
-    if (err != MT_OK)
-        return err;
-    (void)sqlite3_bind_int64(*held, 1, token->sequence);
-    err = read_token(arrivals->store, *held, &there, error);
-    if (err != MT_OK)
-        return err;
-    arrivals->generation = sqlite3_column_int64(*held, 0);
-    arrivals->is_known =
-        (token->generation == 0 && token->sequence == 0) ||
-        (there.generation == token->generation && there.sequence == token->sequence);
-    return MT_OK;
-}
-
-static enum mt_err read_arrivals(struct arrivals *arrivals, int64_t after, size_t most,
-                                 struct mt_error *error)
+/* loose rows of the span, as many as fit into it and the time; `end` comes down to the last one */
+static enum mt_err read_loose(struct arrivals *arrivals, size_t most, struct mt_error *error)
 {
     struct sqlite_store *store = arrivals->store;
     int64_t begun_ms = mt_clock_monotonic_ms();
@@ -108,11 +37,11 @@ static enum mt_err read_arrivals(struct arrivals *arrivals, int64_t after, size_
     int result = SQLITE_ROW;
     enum mt_err err;
 
-    arrivals->rows.count = 0;
     mt_buf_init(&sql, 0);
     mt_buf_append_string(&sql, "SELECT ");
     mt_sqlite_columns(store, MT_FIELD_ALL, &sql);
-    mt_buf_append_string(&sql, " FROM memory_log WHERE seq > ?1 ORDER BY seq LIMIT ?2");
+    mt_buf_append_string(&sql,
+                         " FROM memory_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3");
     err = mt_buf_string(&sql) == NULL
               ? mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory",
                              store->file.path)
@@ -120,8 +49,9 @@ static enum mt_err read_arrivals(struct arrivals *arrivals, int64_t after, size_
     mt_buf_fini(&sql);
     if (err != MT_OK)
         return err;
-    (void)sqlite3_bind_int64(statement, 1, after);
-    (void)sqlite3_bind_int64(statement, 2, (int64_t)most);
+    (void)sqlite3_bind_int64(statement, 1, arrivals->after);
+    (void)sqlite3_bind_int64(statement, 2, arrivals->end);
+    (void)sqlite3_bind_int64(statement, 3, (int64_t)most);
     while (err == MT_OK && (result = sqlite3_step(statement)) == SQLITE_ROW) {
         err = mt_sqlite_add_row(store, statement, MT_FIELD_ALL, &arrivals->rows, error);
         if (arrivals->rows.count % 32 == 0 &&
@@ -131,6 +61,206 @@ static enum mt_err read_arrivals(struct arrivals *arrivals, int64_t after, size_
     if (err == MT_OK && result != SQLITE_ROW && result != SQLITE_DONE)
         err = mt_sqlite_fail(&store->file, result, "read", error);
     (void)sqlite3_reset(statement);
+    if (arrivals->rows.count > 0 && (result == SQLITE_ROW || arrivals->rows.count == most))
+        arrivals->end = arrivals->rows.rows[arrivals->rows.count - 1].seq;
+    return err;
+}
+
+/* the next few blocks that have marks of the span */
+static enum mt_err next_blocks(struct arrivals *arrivals, struct mt_error *error)
+{
+    return mt_sqlite_next_blocks(
+        arrivals->store, &arrivals->cursor, arrivals->after + 1, arrivals->end, arrivals->blocks,
+        BLOCKS_AT_ONCE, &arrivals->block_count, &arrivals->is_last, &arrivals->later, error);
+}
+
+/* the least mark of a loose record after the span */
+static enum mt_err look_behind(struct arrivals *arrivals, struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    bool found;
+    enum mt_err err =
+        mt_sqlite_statement(&arrivals->store->file,
+                            "SELECT min(seq) FROM memory_log WHERE seq > ?1", &statement, error);
+
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, arrivals->end);
+    return mt_sqlite_read_i64(arrivals->store, statement, &arrivals->later, &found, error);
+}
+
+/* the span is cut so that no mark after `greatest` is in it: of those, some may not be there yet */
+static enum mt_err begin_sealed(struct arrivals *arrivals, size_t limit, int64_t greatest,
+                                struct mt_error *error)
+{
+    int64_t most = limit < SPAN_MOST ? (int64_t)limit : SPAN_MOST;
+    enum mt_err err;
+
+    arrivals->end = greatest - arrivals->after > most ? arrivals->after + most : greatest;
+    err = read_loose(arrivals, (size_t)most, error);
+    if (err == MT_OK)
+        err = look_behind(arrivals, error);
+    arrivals->cursor = (struct mt_sqlite_block_cursor){0};
+    return err == MT_OK ? next_blocks(arrivals, error) : err;
+}
+
+/*
+ * Chooses the span after `after` and reads its loose rows, all under one lock: what is sealed of it
+ * may be read later, since a record that was there then is in one of its day's blocks from then on.
+ */
+static enum mt_err begin_span(struct arrivals *arrivals, size_t limit, struct mt_error *error)
+{
+    sqlite3_stmt *held = NULL;
+    int64_t greatest = 0;
+    enum mt_err err = mt_sqlite_greatest_seq(arrivals->store, &held, &greatest, error);
+
+    arrivals->rows.count = 0;
+    arrivals->end = INT64_MAX;
+    arrivals->later = INT64_MAX;
+    arrivals->cursor = (struct mt_sqlite_block_cursor){0};
+    if (err == MT_OK)
+        err = next_blocks(arrivals, error);
+    arrivals->has_sealed = err == MT_OK && arrivals->block_count > 0;
+    if (err == MT_OK)
+        err = arrivals->has_sealed
+                  ? begin_sealed(arrivals, limit, greatest, error)
+                  : read_loose(arrivals, limit < MT_SQLITE_BATCH ? limit : MT_SQLITE_BATCH, error);
+    (void)sqlite3_reset(held);
+    return err;
+}
+
+/* is any of the block's marks in the span? */
+static bool has_any(struct arrivals *arrivals, const struct mt_sqlite_block_data *data)
+{
+    bool has = false;
+
+    for (int64_t i = 0; i < data->block.records; i++) {
+        if (data->seqs[i] > arrivals->end && data->seqs[i] < arrivals->later)
+            arrivals->later = data->seqs[i];
+        has = has || (data->seqs[i] > arrivals->after && data->seqs[i] <= arrivals->end);
+    }
+    return has;
+}
+
+static enum mt_err add_row(struct arrivals *arrivals, const struct sqlite_row *row,
+                           struct mt_error *error)
+{
+    struct sqlite_rows *rows = &arrivals->rows;
+
+    if (rows->count == rows->capacity) {
+        size_t capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
+        struct sqlite_row *grown = realloc(rows->rows, capacity * sizeof *grown);
+
+        if (grown == NULL)
+            return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory",
+                                arrivals->store->file.path);
+        rows->rows = grown;
+        rows->capacity = capacity;
+    }
+    rows->rows[rows->count++] = *row;
+    return MT_OK;
+}
+
+static enum mt_err add_rows(struct arrivals *arrivals, const struct mt_sqlite_block_data *data,
+                            struct mt_error *error)
+{
+    enum mt_err err = MT_OK;
+
+    for (int64_t i = 0; i < data->block.records && err == MT_OK; i++) {
+        struct sqlite_row row;
+
+        if (data->seqs[i] <= arrivals->after || data->seqs[i] > arrivals->end)
+            continue;
+        err = mt_sqlite_block_row(arrivals->store, data, (size_t)i, &row, error);
+        if (err == MT_OK)
+            err = add_row(arrivals, &row, error);
+    }
+    return err;
+}
+
+/* fetches and decodes what is sealed of a host's day now; *found false: it was pruned */
+static enum mt_err open_block(struct arrivals *arrivals, struct mt_sqlite_block *block,
+                              uint64_t fields, unsigned parts, struct mt_sqlite_block_data *data,
+                              bool *found, struct mt_error *error)
+{
+    struct sqlite_store *store = arrivals->store;
+    enum mt_err err = mt_sqlite_block_fetch(store, block, fields, parts, data, found, error);
+    bool is_there = true;
+
+    while (err == MT_OK && !*found && is_there) {
+        mt_sqlite_block_fini(data);
+        *data = (struct mt_sqlite_block_data){0};
+        /* merged since */
+        err = mt_sqlite_find_block(store, block->host_id, block->day, block, &is_there, error);
+        if (err == MT_OK && is_there)
+            err = mt_sqlite_block_fetch(store, block, fields, parts, data, found, error);
+    }
+    return err == MT_OK && *found ? mt_sqlite_block_decode(store, data, error) : err;
+}
+
+static enum mt_err read_block(struct arrivals *arrivals, struct mt_sqlite_block *block,
+                              struct mt_error *error)
+{
+    struct mt_sqlite_block_data data = {0};
+    bool is_wanted = block->first_seq > arrivals->after && block->last_seq <= arrivals->end;
+    bool found = true;
+    enum mt_err err = MT_OK;
+
+    /* most of it is of other spans, or all: its marks tell before the rest is read */
+    if (!is_wanted) {
+        err = open_block(arrivals, block, 0, MT_SQLITE_PART_SEQ, &data, &found, error);
+        is_wanted = err == MT_OK && found && has_any(arrivals, &data);
+        mt_sqlite_block_fini(&data);
+        data = (struct mt_sqlite_block_data){0};
+    }
+    if (is_wanted)
+        err = open_block(arrivals, block, MT_FIELD_ALL, MT_SQLITE_PART_SEQ | MT_SQLITE_PART_BOOT,
+                         &data, &found, error);
+    if (err == MT_OK && is_wanted && found)
+        err = add_rows(arrivals, &data, error);
+    mt_sqlite_block_fini(&data);
+    return err;
+}
+
+static int compare_seqs(const void *a, const void *b)
+{
+    const struct sqlite_row *left = a;
+    const struct sqlite_row *right = b;
+
+    return left->seq < right->seq ? -1 : left->seq > right->seq;
+}
+
+/* in order of arrival; one that was loose and has been sealed since was read twice */
+static void put_in_order(struct sqlite_rows *rows)
+{
+    size_t kept = 0;
+    bool is_in_order = true;
+
+    for (size_t i = 1; i < rows->count && is_in_order; i++)
+        is_in_order = rows->rows[i - 1].seq < rows->rows[i].seq;
+    if (is_in_order)
+        return;
+    qsort(rows->rows, rows->count, sizeof rows->rows[0], compare_seqs);
+    for (size_t i = 0; i < rows->count; i++)
+        if (kept == 0 || rows->rows[kept - 1].seq != rows->rows[i].seq)
+            rows->rows[kept++] = rows->rows[i];
+    rows->count = kept;
+}
+
+static enum mt_err read_sealed(struct arrivals *arrivals, struct mt_error *error)
+{
+    enum mt_err err = MT_OK;
+
+    for (;;) {
+        for (size_t i = 0; i < arrivals->block_count && err == MT_OK; i++)
+            err = read_block(arrivals, &arrivals->blocks[i], error);
+        if (err != MT_OK || arrivals->is_last)
+            break;
+        err = next_blocks(arrivals, error);
+        if (err != MT_OK)
+            break;
+    }
+    put_in_order(&arrivals->rows);
     return err;
 }
 
@@ -143,32 +273,48 @@ static enum mt_err hand_out(const struct arrivals *arrivals, struct mt_token *to
 
         if (err != MT_OK)
             return err;
-        *token = token_of(arrivals->generation, row->seq, row->host_id, row->record.timestamp);
+        *token =
+            mt_sqlite_token_of(arrivals->generation, row->seq, row->host_id, row->record.timestamp);
     }
     return MT_OK;
+}
+
+/* moves on to what lies behind the span; false: there is nothing */
+static bool next_span(struct arrivals *arrivals)
+{
+    if (arrivals->rows.count == 0 && arrivals->later == INT64_MAX)
+        return false;
+    if (arrivals->rows.count == 0)
+        arrivals->after = arrivals->later - 1;
+    else if (arrivals->has_sealed)
+        arrivals->after = arrivals->end;
+    else
+        arrivals->after = arrivals->rows.rows[arrivals->rows.count - 1].seq;
+    return true;
 }
 
 enum mt_err mt_sqlite_changes(struct mt_store *base, struct mt_token *token, size_t limit,
                               mt_emit *emit, void *context, bool *reset, struct mt_error *error)
 {
-    struct arrivals arrivals = {.store = (struct sqlite_store *)base};
+    struct arrivals arrivals = {.store = (struct sqlite_store *)base, .after = token->sequence};
     sqlite3_stmt *held = NULL;
     enum mt_err err = mt_sqlite_store_look(arrivals.store, error);
 
     *reset = false;
     if (err == MT_OK)
-        err = check_place(&arrivals, token, &held, error);
+        err = mt_sqlite_check_place(arrivals.store, token, &arrivals.generation, &arrivals.is_known,
+                                    &held, error);
     while (err == MT_OK && arrivals.is_known && limit > 0) {
-        size_t most = limit < MT_SQLITE_BATCH ? limit : MT_SQLITE_BATCH;
-
-        /* the first batch is of the same instant as the generation that its places carry */
-        err = read_arrivals(&arrivals, token->sequence, most, error);
+        /* the first span is of the same instant as the generation that its places carry */
+        err = begin_span(&arrivals, limit, error);
         (void)sqlite3_reset(held);
-        if (err == MT_OK && arrivals.rows.count == 0)
-            break;
+        if (err == MT_OK && arrivals.has_sealed)
+            err = read_sealed(&arrivals, error);
         limit -= arrivals.rows.count;
         if (err == MT_OK)
             err = hand_out(&arrivals, token, emit, context, error);
+        if (err == MT_OK && !next_span(&arrivals))
+            break;
     }
     (void)sqlite3_reset(held);
     free(arrivals.rows.rows);
@@ -176,86 +322,5 @@ enum mt_err mt_sqlite_changes(struct mt_store *base, struct mt_token *token, siz
         err = mt_sqlite_token(base, token, error);
         *reset = err == MT_OK;
     }
-    return err;
-}
-
-static const char hosts_sql[] =
-    "SELECT name,"
-    " (SELECT sum(records) FROM host_day WHERE host_id = host.id) AS total,"
-    " (SELECT timestamp FROM memory_log INDEXED BY memory_log_by_host"
-    "   WHERE host_id = host.id ORDER BY timestamp LIMIT 1),"
-    " (SELECT timestamp FROM memory_log INDEXED BY memory_log_by_host"
-    "   WHERE host_id = host.id ORDER BY timestamp DESC LIMIT 1),"
-    " (SELECT count(*) FROM memory_log INDEXED BY memory_log_by_host"
-    "   WHERE host_id = host.id AND timestamp > ?2 AND timestamp < (?3 + 1) * 86400)"
-    " + (SELECT ifnull(sum(records), 0) FROM host_day WHERE host_id = host.id AND day > ?3),"
-    " (SELECT %s FROM memory_log INDEXED BY memory_log_by_host"
-    "   WHERE host_id = host.id ORDER BY timestamp DESC LIMIT 1)"
-    " FROM host WHERE name > ?1 AND total IS NOT NULL ORDER BY name";
-
-static enum mt_err read_hosts(struct sqlite_store *store, const char *after, int64_t latest,
-                              struct mt_host hosts[HOSTS_BATCH], size_t *count,
-                              struct mt_error *error)
-{
-    char sql[sizeof hosts_sql + 32];
-    bool has_interval = (store->lacking & MT_FIELD_BIT(MT_FIELD_INTERVAL_S)) == 0;
-    int64_t begun_ms = mt_clock_monotonic_ms();
-    sqlite3_stmt *statement = NULL;
-    int result = SQLITE_ROW;
-    enum mt_err err;
-
-    (void)snprintf(sql, sizeof sql, hosts_sql, has_interval ? "interval_s" : "NULL");
-    err = mt_sqlite_statement(&store->file, sql, &statement, error);
-    *count = 0;
-    if (err != MT_OK)
-        return err;
-    (void)sqlite3_bind_text(statement, 1, after, -1, SQLITE_TRANSIENT);
-    (void)sqlite3_bind_int64(statement, 2, latest);
-    (void)sqlite3_bind_int64(statement, 3, latest / DAY_S);
-    while (*count < HOSTS_BATCH &&
-           (*count == 0 || mt_clock_monotonic_ms() - begun_ms <= MT_SQLITE_LOCK_MS) &&
-           (result = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct mt_host *host = &hosts[(*count)++];
-
-        *host = (struct mt_host){
-            .records = sqlite3_column_int64(statement, 1),
-            .first = sqlite3_column_int64(statement, 2),
-            .last = sqlite3_column_int64(statement, 3),
-            .future = sqlite3_column_int64(statement, 4),
-            .interval_s = sqlite3_column_int64(statement, 5),
-        };
-        (void)snprintf(host->name, sizeof host->name, "%s",
-                       (const char *)sqlite3_column_text(statement, 0));
-    }
-    if (result != SQLITE_ROW && result != SQLITE_DONE)
-        err = mt_sqlite_fail(&store->file, result, "read", error);
-    (void)sqlite3_reset(statement);
-    return err;
-}
-
-enum mt_err mt_sqlite_hosts(struct mt_store *base, int64_t now_s, mt_emit_host *emit, void *context,
-                            struct mt_error *error)
-{
-    struct sqlite_store *store = (struct sqlite_store *)base;
-    int64_t latest = now_s < MT_TIMESTAMP_MAX ? now_s + MT_FUTURE_SLACK_S : MT_TIMESTAMP_MAX;
-    struct mt_host *hosts;
-    char after[MT_HOST_MAX + 1] = "";
-    size_t count;
-    enum mt_err err = mt_sqlite_store_look(store, error);
-
-    if (err != MT_OK)
-        return err;
-    hosts = calloc(HOSTS_BATCH, sizeof *hosts);
-    if (hosts == NULL)
-        return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory",
-                            store->file.path);
-    do {
-        err = read_hosts(store, after, latest < 0 ? 0 : latest, hosts, &count, error);
-        for (size_t i = 0; i < count && err == MT_OK; i++)
-            err = emit(context, &hosts[i], error);
-        if (count > 0)
-            memcpy(after, hosts[count - 1].name, sizeof after);
-    } while (err == MT_OK && count > 0);
-    free(hosts);
     return err;
 }
