@@ -2,7 +2,7 @@
 
 #include "base/buf.h"
 #include "store/outcome.h"
-#include "store/sqlite.h"
+#include "store/sqlite_block.h"
 
 enum {
     FIRST_FIELD = 4, /* parameter of the first field; 1 to 3: host_id, timestamp, boot_id */
@@ -27,10 +27,21 @@ static const char occupied_sql[] = "SELECT seq,host_id,timestamp,boot_id"
                                    " FROM memory_log INDEXED BY memory_log_by_host"
                                    " WHERE host_id = ?1 AND timestamp >= ?2 ORDER BY timestamp";
 
+/* A host's day, as far as this call has looked into what is sealed of it. */
+struct sealed {
+    int64_t host_id; /* 0: none was looked at */
+    int64_t day;
+    bool is_there;
+    bool is_open;  /* its timestamps have been read */
+    bool is_whole; /* so has all the rest */
+    struct mt_sqlite_block_data data;
+};
+
 /* One call's way through its records. */
 struct append {
     struct sqlite_store *store;
     enum mt_on_conflict on_conflict;
+    struct sealed sealed; /* of the record before, valid within the transaction */
     /* of the record before, valid within the transaction */
     const struct mt_record *last_host;
     int64_t host_id;
@@ -108,51 +119,156 @@ static enum mt_err insert(struct append *append, const struct mt_record *record,
     return err;
 }
 
-/*
- * The record's second is taken. Looks along the run of taken seconds for the record itself, which a
- * repeated delivery finds where the first one put it, or for the end of the run.
- */
-static enum mt_err settle(struct append *append, const struct mt_record *record,
-                          struct mt_outcome *outcome, struct mt_error *error)
+/* Is anything sealed of the present host's day? Once for all of its records in a row. */
+static enum mt_err look_at_day(struct append *append, int64_t day, struct mt_error *error)
 {
-    int64_t at = record->timestamp;
+    struct sealed *sealed = &append->sealed;
     sqlite3_stmt *statement = NULL;
-    bool inserted = false;
-    int result;
-    enum mt_err err = mt_sqlite_statement(&append->store->file, occupied_sql, &statement, error);
+    int64_t one;
+    enum mt_err err;
 
+    if (sealed->host_id == append->host_id && sealed->day == day)
+        return MT_OK;
+    err = mt_sqlite_statement(&append->store->file,
+                              "SELECT 1 FROM block WHERE host_id=?1 AND day=?2", &statement, error);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(statement, 1, append->host_id);
-    (void)sqlite3_bind_int64(statement, 2, at);
-    outcome->verdict = MT_VERDICT_MOVED;
-    while (err == MT_OK && (result = sqlite3_step(statement)) != SQLITE_DONE) {
-        struct sqlite_row row;
+    (void)sqlite3_bind_int64(statement, 2, day);
+    mt_sqlite_block_fini(&sealed->data);
+    *sealed = (struct sealed){.host_id = append->host_id, .day = day};
+    return mt_sqlite_read_i64(append->store, statement, &one, &sealed->is_there, error);
+}
 
-        if (result != SQLITE_ROW) {
-            err = mt_sqlite_fail(&append->store->file, result, "append", error);
-            break;
-        }
-        err = mt_sqlite_read_row(append->store, statement, MT_FIELD_ALL, &row, error);
-        if (err != MT_OK || row.record.timestamp != at)
-            break;
-        if (mt_record_is_repeat(record, &row.record)) {
-            outcome->verdict = MT_VERDICT_REPEAT;
-            break;
-        }
-        if (append->on_conflict == MT_CONFLICT_REPORT || at == MT_TIMESTAMP_MAX) {
-            mt_outcome_conflict(&row.record, outcome);
-            break;
-        }
-        at++;
-    }
-    (void)sqlite3_reset(statement);
+/* reads the sealed day, its timestamps or all of it */
+static enum mt_err open_day(struct append *append, bool is_whole, struct mt_error *error)
+{
+    struct sealed *sealed = &append->sealed;
+    struct sqlite_store *store = append->store;
+    struct mt_sqlite_block block = {0};
+    bool found = false;
+    enum mt_err err;
+
+    if (is_whole ? sealed->is_whole : sealed->is_open)
+        return MT_OK;
+    err = mt_sqlite_find_block(store, sealed->host_id, sealed->day, &block, &found, error);
     if (err != MT_OK)
         return err;
+    mt_sqlite_block_fini(&sealed->data);
+    sealed->data = (struct mt_sqlite_block_data){0};
+    err = mt_sqlite_block_fetch(store, &block, is_whole ? MT_FIELD_ALL : 0,
+                                is_whole ? MT_SQLITE_PART_BOOT : 0, &sealed->data, &found, error);
+    if (err == MT_OK)
+        err = mt_sqlite_block_decode(store, &sealed->data, error);
+    sealed->is_open = err == MT_OK;
+    sealed->is_whole = err == MT_OK && is_whole;
+    return err;
+}
+
+/* the sealed record of the present host at that second; *row is untouched if there is none */
+static enum mt_err find_sealed(struct append *append, int64_t second, struct sqlite_row *row,
+                               bool *found, struct mt_error *error)
+{
+    struct sealed *sealed = &append->sealed;
+    size_t index;
+    enum mt_err err = look_at_day(append, second / MT_BLOCK_SECONDS, error);
+
+    *found = false;
+    if (err != MT_OK || !sealed->is_there)
+        return err;
+    err = open_day(append, false, error);
+    if (err != MT_OK)
+        return err;
+    index = mt_sqlite_block_at(&sealed->data, second);
+    if (index >= (size_t)sealed->data.block.records || sealed->data.timestamps[index] != second)
+        return MT_OK;
+    *found = true;
+    err = open_day(append, true, error);
+    return err == MT_OK ? mt_sqlite_block_row(append->store, &sealed->data, index, row, error)
+                        : err;
+}
+
+/* The taken seconds of a host from one on, one after the other, loose and sealed. */
+struct taken {
+    sqlite3_stmt *loose; /* stands on the first loose row not passed, if has_loose */
+    bool has_loose;
+};
+
+/* the loose rows' next step */
+static enum mt_err step_loose(struct append *append, struct taken *taken, struct mt_error *error)
+{
+    int result = sqlite3_step(taken->loose);
+
+    taken->has_loose = result == SQLITE_ROW;
+    return result == SQLITE_ROW || result == SQLITE_DONE
+               ? MT_OK
+               : mt_sqlite_fail(&append->store->file, result, "append", error);
+}
+
+/* who is there at that second, one later with each call */
+static enum mt_err find_taker(struct append *append, struct taken *taken, int64_t second,
+                              struct sqlite_row *row, bool *found, struct mt_error *error)
+{
+    enum mt_err err = MT_OK;
+
+    *found = taken->has_loose && sqlite3_column_int64(taken->loose, 2) == second;
+    if (!*found)
+        return find_sealed(append, second, row, found, error);
+    err = mt_sqlite_read_row(append->store, taken->loose, MT_FIELD_ALL, row, error);
+    return err == MT_OK ? step_loose(append, taken, error) : err;
+}
+
+/*
+ * Looks along the run of taken seconds for the record itself, which a repeated delivery finds where
+ * the first one put it, or for the end of the run.
+ */
+static enum mt_err walk(struct append *append, const struct mt_record *record, struct taken *taken,
+                        struct mt_outcome *outcome, struct mt_error *error)
+{
+    int64_t at = record->timestamp;
+    enum mt_err err;
+
+    for (;; at++) {
+        struct sqlite_row row;
+        bool found;
+
+        err = find_taker(append, taken, at, &row, &found, error);
+        if (err != MT_OK)
+            return err;
+        if (!found)
+            outcome->verdict = at == record->timestamp ? MT_VERDICT_NEW : MT_VERDICT_MOVED;
+        else if (mt_record_is_repeat(record, &row.record))
+            outcome->verdict = MT_VERDICT_REPEAT;
+        else if (append->on_conflict == MT_CONFLICT_MOVE && at < MT_TIMESTAMP_MAX)
+            continue;
+        else
+            mt_outcome_conflict(&row.record, outcome);
+        break;
+    }
     if (outcome->verdict != MT_VERDICT_CONFLICT)
         outcome->timestamp = at;
-    if (outcome->verdict == MT_VERDICT_MOVED)
-        err = insert(append, record, at, &inserted, error);
+    return MT_OK;
+}
+
+/* The record's second is taken, or its day is sealed. */
+static enum mt_err settle(struct append *append, const struct mt_record *record,
+                          struct mt_outcome *outcome, struct mt_error *error)
+{
+    struct taken taken = {0};
+    bool inserted = false;
+    enum mt_err err = mt_sqlite_statement(&append->store->file, occupied_sql, &taken.loose, error);
+
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(taken.loose, 1, append->host_id);
+    (void)sqlite3_bind_int64(taken.loose, 2, record->timestamp);
+    err = step_loose(append, &taken, error);
+    if (err == MT_OK)
+        err = walk(append, record, &taken, outcome, error);
+    (void)sqlite3_reset(taken.loose);
+    if (err == MT_OK &&
+        (outcome->verdict == MT_VERDICT_NEW || outcome->verdict == MT_VERDICT_MOVED))
+        err = insert(append, record, outcome->timestamp, &inserted, error);
     return err;
 }
 
@@ -170,6 +286,8 @@ static enum mt_err append_one(struct append *append, const struct mt_record *rec
     }
     err = find_ids(append, record, error);
     if (err == MT_OK)
+        err = look_at_day(append, record->timestamp / MT_BLOCK_SECONDS, error);
+    if (err == MT_OK && !append->sealed.is_there)
         err = insert(append, record, record->timestamp, &inserted, error);
     if (err == MT_OK && !inserted)
         err = settle(append, record, outcome, error);
@@ -194,6 +312,7 @@ static enum mt_err append_all(struct sqlite_store *store, const struct mt_record
         return err;
     for (size_t i = 0; i < count && err == MT_OK; i++)
         err = append_one(&append, &records[i], &outcomes[i], error);
+    mt_sqlite_block_fini(&append.sealed.data);
     if (err == MT_OK)
         return mt_sqlite_commit(&store->file, error);
     mt_sqlite_rollback(&store->file);

@@ -150,10 +150,12 @@ static void a_day_that_cannot_be_read_is_left(void **state)
     fixture_fill(fixture, 2, MINUTES + 10);
     store = fixture_open(fixture, false, 1000);
     (void)compact(store, DAY + MT_SEAL_AFTER_S);
-    raw = fixture_raw(fixture->path);
-    fixture_exec(raw, "UPDATE block_column SET data = x'00' WHERE id = 1 * 64");
     assert_ok(fixture_append(store, "a", 90, &error));
     assert_ok(fixture_append(store, "b", 90, &error));
+    raw = fixture_raw(fixture->path);
+    fixture_exec(raw, "UPDATE block_column SET data = x'00' WHERE id = 1 * 64");
+    /* nor can anything be added to it: nobody knows which seconds are free */
+    assert_int_equal(fixture_append(store, "a", 150, &error), MT_ERR_CORRUPT);
     assert_int_equal(mt_store_compact(store, &compaction, &error), MT_ERR_CORRUPT);
     assert_non_null(strstr(error.text, "1970-01-01 of host a "));
     assert_false(compaction.is_done);
