@@ -18,7 +18,7 @@ static const char *const create_sql[] = {
     "CREATE TABLE waiting("
     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
     " destination TEXT NOT NULL," COLUMNS,
-#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER CHECK(" #name MT_SQLITE_IN_RANGE ")",
+#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER",
 #include "record/field.def"
 #undef MT_FIELD
     ") STRICT;"
@@ -27,7 +27,7 @@ static const char *const create_sql[] = {
     " id INTEGER PRIMARY KEY,"
     " reason TEXT NOT NULL,"
     " destination TEXT NOT NULL," COLUMNS,
-#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER CHECK(" #name MT_SQLITE_IN_RANGE ")",
+#define MT_FIELD(symbol, name, ...) ", " #name " INTEGER",
 #include "record/field.def"
 #undef MT_FIELD
     ") STRICT;"

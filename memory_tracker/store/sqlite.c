@@ -31,29 +31,7 @@
     " data BLOB) STRICT;"                                                                          \
     "CREATE TABLE block_field("                                                                    \
     " id INTEGER PRIMARY KEY CHECK(id BETWEEN 3 AND 63),"                                          \
-    " name TEXT NOT NULL UNIQUE) STRICT;"                                                          \
-    "CREATE TRIGGER block_insert AFTER INSERT ON block BEGIN"                                      \
-    " INSERT INTO day VALUES(new.day, new.records)"                                                \
-    "  ON CONFLICT DO UPDATE SET records = records + new.records;"                                 \
-    " INSERT INTO host_day VALUES(new.host_id, new.day, new.records)"                              \
-    "  ON CONFLICT DO UPDATE SET records = records + new.records;"                                 \
-    "END;"                                                                                         \
-    "CREATE TRIGGER block_delete AFTER DELETE ON block BEGIN"                                      \
-    " DELETE FROM block_column WHERE id BETWEEN old.id * 64 AND old.id * 64 + 63;"                 \
-    " DELETE FROM day WHERE day = old.day AND records = old.records;"                              \
-    " UPDATE day SET records = records - old.records"                                              \
-    "  WHERE day = old.day AND records > old.records;"                                             \
-    " DELETE FROM host_day"                                                                        \
-    "  WHERE host_id = old.host_id AND day = old.day AND records = old.records;"                   \
-    " UPDATE host_day SET records = records - old.records"                                         \
-    "  WHERE host_id = old.host_id AND day = old.day AND records > old.records;"                   \
-    "END;"                                                                                         \
-    "CREATE TRIGGER block_update BEFORE UPDATE ON block BEGIN"                                     \
-    " SELECT RAISE(ABORT, 'blocks are never changed');"                                            \
-    "END;"                                                                                         \
-    "CREATE TRIGGER block_field_update BEFORE UPDATE ON block_field BEGIN"                         \
-    " SELECT RAISE(ABORT, 'numbers of fields are never changed');"                                 \
-    "END;"
+    " name TEXT NOT NULL UNIQUE) STRICT;"
 
 static const char *const create_sql[] = {
     "CREATE TABLE meta("
@@ -74,7 +52,9 @@ static const char *const create_sql[] = {
     " host_id INTEGER NOT NULL REFERENCES host,"
     " timestamp INTEGER NOT NULL CHECK(timestamp BETWEEN 0 AND 253402300799),"
     " boot_id INTEGER REFERENCES boot,",
-#define MT_FIELD(symbol, name, ...) " " #name " INTEGER CHECK(" #name MT_SQLITE_IN_RANGE "),",
+/* within what bounds is checked as records come, and by verify: SQLite would parse forty conditions
+ * at each start of the sampler, and compile them for each record */
+#define MT_FIELD(symbol, name, ...) " " #name " INTEGER,",
 #include "record/field.def"
 #undef MT_FIELD
     " CHECK(mem_total IS NOT NULL AND mem_total > 0),"
@@ -105,27 +85,30 @@ static const char *const create_sql[] = {
     "  WHERE host_id = old.host_id AND day = old.timestamp / 86400 AND records = 1;"
     " UPDATE host_day SET records = records - 1"
     "  WHERE host_id = old.host_id AND day = old.timestamp / 86400 AND records > 1;"
-    "END;"
-    "CREATE TRIGGER memory_log_update BEFORE UPDATE ON memory_log BEGIN"
-    " SELECT RAISE(ABORT, 'records are never changed');"
-    "END;"
-    "CREATE TRIGGER host_update BEFORE UPDATE ON host BEGIN"
-    " SELECT RAISE(ABORT, 'hosts are never changed');"
-    "END;"
-    "CREATE TRIGGER host_delete BEFORE DELETE ON host BEGIN"
-    " SELECT RAISE(ABORT, 'hosts are never removed');"
-    "END;"
-    "CREATE TRIGGER boot_update BEFORE UPDATE ON boot BEGIN"
-    " SELECT RAISE(ABORT, 'boots are never changed');"
-    "END;"
-    "CREATE TRIGGER boot_delete BEFORE DELETE ON boot BEGIN"
-    " SELECT RAISE(ABORT, 'boots are never removed');"
     "END;",
     BLOCKS_SQL,
     NULL,
 };
 
-static const char *const migrate_sql[] = {BLOCKS_SQL};
+/* the first version had a condition for each field: SQLite's documentation has this way to drop one
+ * that leaves the table's rows as they are */
+static const char *const second_version_sql[] = {
+    "PRAGMA writable_schema=ON",
+#define MT_FIELD(symbol, name, ...)                                                                \
+    "UPDATE sqlite_schema SET sql = replace(sql, ' CHECK(" #name                                   \
+    " BETWEEN 0 AND 9007199254740992)', '') WHERE type = 'table' AND name = 'memory_log'",
+#include "record/field.def"
+#undef MT_FIELD
+    "PRAGMA writable_schema=RESET",
+    /* which forbade changes that nobody makes, and were parsed at each start */
+    "DROP TRIGGER IF EXISTS memory_log_update; DROP TRIGGER IF EXISTS host_update;"
+    "DROP TRIGGER IF EXISTS host_delete; DROP TRIGGER IF EXISTS boot_update;"
+    "DROP TRIGGER IF EXISTS boot_delete",
+    BLOCKS_SQL,
+    NULL,
+};
+
+static const char *const *const migrate_sql[] = {second_version_sql};
 
 static const char *const field_tables[] = {"memory_log", NULL};
 

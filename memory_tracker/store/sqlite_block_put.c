@@ -393,6 +393,44 @@ static enum mt_err insert_column(struct sqlite_store *store, const struct mt_sql
     return mt_sqlite_run(&store->file, statement, error);
 }
 
+/*
+ * What triggers do for loose records. Blocks are written here alone, and triggers for them would be
+ * parsed at each start of the sampler, which never has a use for them. ?1 is the host, ?2 the day,
+ * ?3 the number of records.
+ */
+static const char *const count_more_sql[] = {
+    "INSERT INTO day VALUES(?2, ?3) ON CONFLICT DO UPDATE SET records = records + ?3",
+    "INSERT INTO host_day VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE SET records = records + ?3",
+    NULL,
+};
+
+static const char *const count_less_sql[] = {
+    "DELETE FROM day WHERE day = ?2 AND records = ?3",
+    "UPDATE day SET records = records - ?3 WHERE day = ?2 AND records > ?3",
+    "DELETE FROM host_day WHERE host_id = ?1 AND day = ?2 AND records = ?3",
+    "UPDATE host_day SET records = records - ?3"
+    " WHERE host_id = ?1 AND day = ?2 AND records > ?3",
+    NULL,
+};
+
+static enum mt_err count(struct sqlite_store *store, const char *const *statements, int64_t host_id,
+                         int64_t day, int64_t records, struct mt_error *error)
+{
+    const int64_t numbers[] = {host_id, day, records};
+    enum mt_err err = MT_OK;
+
+    for (; *statements != NULL && err == MT_OK; statements++) {
+        sqlite3_stmt *statement = NULL;
+
+        err = mt_sqlite_statement(&store->file, *statements, &statement, error);
+        for (int i = 0; i < 3 && err == MT_OK; i++)
+            (void)sqlite3_bind_int64(statement, i + 1, numbers[i]);
+        if (err == MT_OK)
+            err = mt_sqlite_run(&store->file, statement, error);
+    }
+    return err;
+}
+
 enum mt_err mt_sqlite_put_sealed(struct sqlite_store *store, const struct mt_sqlite_sealed *sealed,
                                  struct mt_error *error)
 {
@@ -408,6 +446,9 @@ enum mt_err mt_sqlite_put_sealed(struct sqlite_store *store, const struct mt_sql
         return err;
     order_parts(store, sealed, by_column);
     err = insert_block(store, sealed, check_of(sealed, by_column), &id, error);
+    if (err == MT_OK)
+        err = count(store, count_more_sql, sealed->block.host_id, sealed->block.day,
+                    sealed->block.records, error);
     for (int i = 0; i < MT_SQLITE_COLUMNS && err == MT_OK; i++)
         if (by_column[i] != NULL)
             err = insert_column(store, sealed, by_column[i], id * MT_SQLITE_COLUMNS + i, error);
@@ -434,11 +475,34 @@ enum mt_err mt_sqlite_put_block(struct sqlite_store *store, const struct sqlite_
 enum mt_err mt_sqlite_drop_block(struct sqlite_store *store, int64_t id, struct mt_error *error)
 {
     sqlite3_stmt *statement = NULL;
-    enum mt_err err =
-        mt_sqlite_statement(&store->file, "DELETE FROM block WHERE id = ?1", &statement, error);
+    int64_t host_id = 0;
+    int64_t day = 0;
+    int64_t records = 0;
+    int result;
+    enum mt_err err = mt_sqlite_statement(
+        &store->file, "DELETE FROM block WHERE id = ?1 RETURNING host_id, day, records", &statement,
+        error);
 
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(statement, 1, id);
-    return mt_sqlite_run(&store->file, statement, error);
+    result = sqlite3_step(statement);
+    if (result == SQLITE_ROW) {
+        host_id = sqlite3_column_int64(statement, 0);
+        day = sqlite3_column_int64(statement, 1);
+        records = sqlite3_column_int64(statement, 2);
+    } else if (result != SQLITE_DONE) {
+        err = mt_sqlite_fail(&store->file, result, "write", error);
+    }
+    (void)sqlite3_reset(statement);
+    if (err != MT_OK || result == SQLITE_DONE)
+        return err;
+    err = mt_sqlite_statement(&store->file,
+                              "DELETE FROM block_column WHERE id BETWEEN ?1 * 64 AND ?1 * 64 + 63",
+                              &statement, error);
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, id);
+    err = mt_sqlite_run(&store->file, statement, error);
+    return err == MT_OK ? count(store, count_less_sql, host_id, day, records, error) : err;
 }

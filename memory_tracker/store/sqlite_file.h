@@ -11,18 +11,15 @@
 
 #include "base/error.h"
 
-/* What every field's column is held to, MT_VALUE_MAX: "CHECK(name" MT_SQLITE_IN_RANGE ")". */
-#define MT_SQLITE_IN_RANGE " BETWEEN 0 AND 9007199254740992"
-
 /* What a file has to be; static and immutable. */
 struct mt_sqlite_kind {
-    const char *what;                /* "the store" */
-    const char *maker;               /* who makes it, for a person who misses it */
-    int application_id;              /* at offset 68 of the file */
-    int version;                     /* user_version that this program knows */
-    const char *const *create;       /* pieces of the SQL that makes the schema; NULL-terminated */
-    const char *const *migrate;      /* [n - 1]: SQL that makes version n + 1 of version n */
-    const char *const *field_tables; /* tables with a column for each field; NULL-terminated */
+    const char *what;          /* "the store" */
+    const char *maker;         /* who makes it, for a person who misses it */
+    int application_id;        /* at offset 68 of the file */
+    int version;               /* user_version that this program knows */
+    const char *const *create; /* pieces of the SQL that makes the schema; NULL-terminated */
+    const char *const *const *migrate; /* [n - 1]: pieces that make version n + 1 of version n */
+    const char *const *field_tables;   /* tables with a column for each field; NULL-terminated */
 };
 
 enum { MT_SQLITE_STATEMENTS = 40 };

@@ -64,8 +64,7 @@ static enum mt_err add_missing_fields(struct mt_sqlite *file, struct mt_error *e
 
             if ((missing & MT_FIELD_BIT(i)) == 0)
                 continue;
-            (void)snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s INTEGER CHECK(%s%s)",
-                           *table, name, name, MT_SQLITE_IN_RANGE);
+            (void)snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s INTEGER", *table, name);
             err = mt_sqlite_exec(file, sql, error);
         }
     }
@@ -96,7 +95,9 @@ static enum mt_err migrate(struct mt_sqlite *file, int64_t version, struct mt_er
     char sql[64];
 
     for (; version < file->kind->version && err == MT_OK; version++)
-        err = mt_sqlite_exec(file, file->kind->migrate[version - 1], error);
+        for (const char *const *piece = file->kind->migrate[version - 1];
+             *piece != NULL && err == MT_OK; piece++)
+            err = mt_sqlite_exec(file, *piece, error);
     if (err != MT_OK)
         return err;
     (void)snprintf(sql, sizeof sql, "PRAGMA user_version=%d", file->kind->version);

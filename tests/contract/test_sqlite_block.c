@@ -16,8 +16,19 @@
 
 enum { DAY = 86400, RECORDS = 300 };
 
-static const char v1_sql[] =
-    "DROP TABLE block; DROP TABLE block_column; DROP TABLE block_field; PRAGMA user_version=1";
+static const char *const v1_sql[] = {
+    "DROP TABLE block; DROP TABLE block_column; DROP TABLE block_field; PRAGMA user_version=1;"
+    "PRAGMA writable_schema=ON",
+#define MT_FIELD(symbol, name, ...)                                                                \
+    "UPDATE sqlite_schema SET sql = replace(sql, ' " #name " INTEGER', ' " #name                   \
+    " INTEGER CHECK(" #name " BETWEEN 0 AND 9007199254740992)') WHERE name = 'memory_log'",
+#include "record/field.def"
+#undef MT_FIELD
+    "PRAGMA writable_schema=RESET;"
+    "CREATE TRIGGER memory_log_update BEFORE UPDATE ON memory_log BEGIN"
+    " SELECT RAISE(ABORT, 'records are never changed');"
+    "END",
+};
 
 static void fill_day(struct mt_store *store, uint64_t *seed, int64_t day, const char *host)
 {
@@ -319,6 +330,11 @@ static void damage_names_store_host_day_and_column(void **state)
     }
 }
 
+/* how many fields of memory_log have a condition */
+static const char conditions_sql[] =
+    "SELECT (length(sql) - length(replace(sql, ' BETWEEN 0 AND 9007199254740992)', ''))) / 32"
+    " FROM sqlite_schema WHERE name = 'memory_log'";
+
 static void the_first_version_is_migrated_by_a_writer(void **state)
 {
     const struct fixture *fixture = *state;
@@ -329,7 +345,9 @@ static void the_first_version_is_migrated_by_a_writer(void **state)
 
     fixture_fill(fixture, 2, 10);
     raw = fixture_raw(fixture->path);
-    fixture_exec(raw, v1_sql);
+    for (size_t i = 0; i < sizeof v1_sql / sizeof v1_sql[0]; i++)
+        fixture_exec(raw, v1_sql[i]);
+    assert_int_equal(fixture_number(raw, conditions_sql), MT_FIELD_COUNT);
     reader = (struct sqlite_store *)fixture_open(fixture, true, 0);
     assert_false(mt_sqlite_has_blocks(reader));
     assert_int_equal(fixture_count(&reader->base, &error), 20);
@@ -337,6 +355,12 @@ static void the_first_version_is_migrated_by_a_writer(void **state)
 
     writer = fixture_open(fixture, false, 1000);
     assert_int_equal(fixture_number(raw, "PRAGMA user_version"), 2);
+    assert_int_equal(fixture_number(raw, conditions_sql), 0);
+    assert_int_equal(
+        fixture_number(raw, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'"), 2);
+    assert_int_equal(fixture_number(raw, "SELECT count(*) FROM pragma_integrity_check"
+                                         " WHERE integrity_check = 'ok'"),
+                     1);
     assert_int_equal(fixture_number(raw, "SELECT count(*) FROM block"), 0);
     assert_true(mt_sqlite_has_blocks(reader));
     assert_int_equal(fixture_count(&reader->base, &error), 20);

@@ -108,14 +108,16 @@ static void verify_finds_what_does_not_add_up(void **state)
          false},
         {"DELETE FROM day", "table day says 0 records", false},
         {"INSERT INTO day VALUES(77, 3)", "day 77", false},
-        {"PRAGMA foreign_keys=OFF; DROP TRIGGER host_delete; DELETE FROM host WHERE name = 'b'",
-         "row 2 of table host", false},
-        {"PRAGMA foreign_keys=OFF; DROP TRIGGER host_delete; DELETE FROM host WHERE name = 'b'",
-         "foreign keys", true},
+        {"PRAGMA foreign_keys=OFF; DELETE FROM host WHERE name = 'b'", "row 2 of table host",
+         false},
+        {"PRAGMA foreign_keys=OFF; DELETE FROM host WHERE name = 'b'", "foreign keys", true},
         {"UPDATE sqlite_sequence SET seq = 5", "arrival marks", false},
         {"PRAGMA ignore_check_constraints=ON; INSERT INTO memory_log(host_id,timestamp,mem_total,"
          "mem_free) VALUES(1,7,0,0)",
          "mem_total", false},
+        {"UPDATE memory_log SET mem_free = -1 WHERE seq = 7", "mem_free", false},
+        {"UPDATE memory_log SET cached = 9007199254740993 WHERE seq = 7", "cached", false},
+        {"UPDATE memory_log SET timestamp = timestamp + 8640000 WHERE seq = 7", "table day", false},
         /* an index that misses an entry: it is out of the schema while a record comes in */
         {"CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'memory_log_by_time';"
          "PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name = 'memory_log_by_time';"
