@@ -466,7 +466,7 @@ enum mt_err mt_sqlite_put_block(struct sqlite_store *store, const struct sqlite_
     struct mt_sqlite_sealed *sealed = NULL;
     enum mt_err err = mt_sqlite_seal(store, rows, count, &sealed, error);
 
-    if (err == MT_OK)
+    if (sealed != NULL)
         err = mt_sqlite_put_sealed(store, sealed, error);
     mt_sqlite_sealed_free(sealed);
     return err;
