@@ -10,7 +10,9 @@ enum {
     LEVEL = 3,
     WHOLE_BITS = 4,
     WHOLE = 1 << WHOLE_BITS, /* smaller numbers are tokens of their own */
-    TOKENS = WHOLE + (64 - WHOLE_BITS) * 2,
+    SHOWN_BITS = 2,          /* after its first, those of a larger number that its token shows */
+    SHOWN = 1 << SHOWN_BITS,
+    TOKENS = WHOLE + (64 - WHOLE_BITS) * SHOWN,
     ORDERS = 3, /* differences of differences, at most */
     ORDER_BITS = 8,
     LENGTH_BITS = 8, /* of the divisor's length */
@@ -67,13 +69,15 @@ static unsigned token_of(uint64_t number)
     if (number < WHOLE)
         return (unsigned)number;
     more = mt_bit_length(number) - 1;
-    return WHOLE + (more - WHOLE_BITS) * 2 + (unsigned)(number >> (more - 1) & 1);
+    return WHOLE + (more - WHOLE_BITS) * SHOWN + (unsigned)(number >> (more - SHOWN_BITS)) % SHOWN;
 }
+
+_Static_assert(TOKENS == 256, "every byte is a token");
 
 /* how many bits follow a token */
 static unsigned rest_of(unsigned token)
 {
-    return token < WHOLE ? 0 : (token - WHOLE) / 2 + WHOLE_BITS - 1;
+    return token < WHOLE ? 0 : (token - WHOLE) / SHOWN + WHOLE_BITS - SHOWN_BITS;
 }
 
 /* what it takes to tell a number from those before it */
@@ -285,11 +289,10 @@ static enum mt_err read_presence(struct mt_bit_reader *reader, int64_t count,
         present[i] = (uint8_t)mt_bits_get(reader, 1);
         found += present[i];
     }
-    if (found != count || reader->failed || reader->held != 0) {
+    if (!mt_bits_align(reader) || found != count) {
         free(present);
         return corrupt(error, "says otherwise which records have it");
     }
-    reader->count = 0;
     column->present = present;
     return MT_OK;
 }
@@ -301,16 +304,17 @@ static enum mt_err read_numbers(struct mt_bit_reader *reader,
     struct predictor predictor = {.order = (unsigned)mt_bits_get(reader, ORDER_BITS)};
     unsigned length = (unsigned)mt_bits_get(reader, LENGTH_BITS);
     uint64_t divisor = length > 63 ? 0 : mt_bits_get(reader, length);
-    const uint8_t *tokens = reader->at;
+    const uint8_t *tokens;
     uint64_t most;
     bool is_least_there = false;
     bool is_most_there = false;
 
-    if (predictor.order >= ORDERS || divisor == 0 || reader->held != 0 ||
-        reader->end - tokens < summary->count)
+    if (!mt_bits_align(reader) || predictor.order >= ORDERS || divisor == 0 ||
+        reader->size - reader->bit / 8 < (size_t)summary->count)
         return corrupt(error, "has an impossible beginning");
     most = ((uint64_t)summary->max - (uint64_t)summary->min) / divisor;
-    *reader = (struct mt_bit_reader){.at = tokens + summary->count, .end = reader->end};
+    tokens = reader->bytes + reader->bit / 8;
+    reader->bit += (size_t)summary->count * 8;
     for (size_t i = 0; i < column->records; i++) {
         uint64_t number;
         unsigned token;
@@ -319,13 +323,12 @@ static enum mt_err read_numbers(struct mt_bit_reader *reader,
         if (column->present != NULL && column->present[i] == 0)
             continue;
         token = *tokens++;
-        if (token >= TOKENS)
-            return corrupt(error, "has an impossible number");
         number = token;
         if (token >= WHOLE) {
             unsigned rest = rest_of(token);
 
-            number = (UINT64_C(2) | (token - WHOLE) % 2) << rest | mt_bits_get(reader, rest);
+            number =
+                (uint64_t)(SHOWN | (token - WHOLE) % SHOWN) << rest | mt_bits_get(reader, rest);
         }
         number = unzigzag(number) + predict(&predictor);
         if (number > most)
@@ -365,7 +368,7 @@ enum mt_err mt_block_decode(const void *bytes, size_t size, const struct mt_bloc
     err = decompress(bytes, size, column->records, &content, &content_size, error);
     if (err != MT_OK)
         return err;
-    reader = (struct mt_bit_reader){.at = content, .end = content + content_size};
+    reader = (struct mt_bit_reader){.bytes = content, .size = content_size};
     if ((uint64_t)summary->count != column->records)
         err = read_presence(&reader, summary->count, column, error);
     if (err == MT_OK)

@@ -15,12 +15,16 @@
  *
  * A number is the value less the column's min, divided by the divisor (of memory in pages: 4);
  * before the first one there are zeros. What is written of it in its order is made positive (0, -1,
- * 1, -2, ...): below 16 it is its token; else the token tells its length and the bit after its
- * first, 16 + 2 * (length - 5) + bit, and the rest of its bits follows among the rests.
+ * 1, -2, ...): below 16 it is its token; else the token tells its length and the two bits after its
+ * first, 16 + 4 * (length - 5) + bits, and the rest of its bits follows among the rests.
  *
  * Tokens are few and uneven, which zstd's entropy coder turns into what their information weighs;
  * rests are as good as random. They are two blocks of the frame, as one table of codes for both
- * would spoil the tokens'.
+ * would spoil the tokens'. The order is the one that costs least: a counter or a clock that goes on
+ * steadily is nothing but equal tokens in the second, what jumps about anyhow is best in order 0.
+ * Bytes a value, of four months of minutes of all fields of bench's calm, usual and busy machine:
+ * 0.19, 0.46, 1.06; with the differences as LEB128 instead of tokens and rests 0.19, 0.52, 1.21;
+ * and 0.03, 0.07, 0.09 more for the summaries of hours.
  */
 #ifndef MT_STORE_BLOCK_H
 #define MT_STORE_BLOCK_H

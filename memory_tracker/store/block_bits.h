@@ -3,6 +3,9 @@
 #ifndef MT_STORE_BLOCK_BITS_H
 #define MT_STORE_BLOCK_BITS_H
 
+#include <endian.h>
+#include <string.h>
+
 #include "base/buf.h"
 
 /* Zero-initialise with the buffer; mt_bits_finish at the end. */
@@ -12,11 +15,11 @@ struct mt_bit_writer {
     unsigned count; /* of held, below 8 between two calls */
 };
 
+/* Zero-initialise with bytes and size. */
 struct mt_bit_reader {
-    const uint8_t *at;
-    const uint8_t *end;
-    uint64_t held;
-    unsigned count;
+    const uint8_t *bytes;
+    size_t size;
+    size_t bit;  /* the next one */
     bool failed; /* more was asked for than there is */
 };
 
@@ -60,31 +63,38 @@ static inline void mt_bits_finish(struct mt_bit_writer *writer)
 /* 0 to 64 bits; 0 once it has failed. */
 static inline uint64_t mt_bits_get(struct mt_bit_reader *reader, unsigned width)
 {
-    uint64_t value = 0;
+    size_t byte = reader->bit / 8;
+    unsigned skip = reader->bit % 8;
+    uint64_t word = 0;
 
-    for (unsigned got = 0; got < width;) {
-        unsigned some = width - got < 32 ? width - got : 32;
-
-        while (reader->count < some) {
-            if (reader->at == reader->end) {
-                reader->failed = true;
-                return 0;
-            }
-            reader->held |= (uint64_t)*reader->at++ << reader->count;
-            reader->count += 8;
-        }
-        value |= mt_low_bits(reader->held, some) << got;
-        reader->held >>= some;
-        reader->count -= some;
-        got += some;
+    if (reader->failed || width > reader->size * 8 - reader->bit) {
+        reader->failed = true;
+        return 0;
     }
-    return value;
+    if (reader->size - byte > sizeof word) {
+        memcpy(&word, reader->bytes + byte, sizeof word);
+        word = le64toh(word) >> skip;
+        if (skip > 0)
+            word |= (uint64_t)reader->bytes[byte + sizeof word] << (64 - skip);
+    } else {
+        for (unsigned i = 0; byte + i < reader->size; i++)
+            word |= (uint64_t)reader->bytes[byte + i] << 8 * i;
+        word >>= skip;
+    }
+    reader->bit += width;
+    return mt_low_bits(word, width);
+}
+
+/* mt_bits_align: to the next whole byte; false: what is left out is not 0. */
+static inline bool mt_bits_align(struct mt_bit_reader *reader)
+{
+    return mt_bits_get(reader, (unsigned)(-reader->bit % 8)) == 0 && !reader->failed;
 }
 
 /* mt_bits_end: all was read, and what the last byte has more is 0. */
-static inline bool mt_bits_end(const struct mt_bit_reader *reader)
+static inline bool mt_bits_end(struct mt_bit_reader *reader)
 {
-    return !reader->failed && reader->at == reader->end && reader->count < 8 && reader->held == 0;
+    return mt_bits_align(reader) && reader->bit == reader->size * 8;
 }
 
 static inline uint64_t mt_gcd(uint64_t a, uint64_t b)

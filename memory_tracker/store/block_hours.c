@@ -195,7 +195,7 @@ enum mt_err mt_block_hours_decode(const void *bytes, size_t size,
     for (size_t i = 0; i < CHECK_BYTES && size > CHECK_BYTES; i++)
         check |= (uint32_t)at[size - CHECK_BYTES + i] << 8 * i;
     if (size > CHECK_BYTES) {
-        reader = (struct mt_bit_reader){.at = at, .end = at + size - CHECK_BYTES};
+        reader = (struct mt_bit_reader){.bytes = at, .size = size - CHECK_BYTES};
         if (check == check_of(at, size - CHECK_BYTES) && decode(&reader, hours))
             return MT_OK;
     }
