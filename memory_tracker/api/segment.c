@@ -1,23 +1,8 @@
 #include "api/segment.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-void *mt_counted_alloc(struct mt_gauge *memory, size_t size)
-{
-    void *block = malloc(size);
-
-    if (block != NULL && memory != NULL)
-        mt_gauge_add(memory, (int64_t)size);
-    return block;
-}
-
-void mt_counted_free(struct mt_gauge *memory, void *block, size_t size)
-{
-    if (block != NULL && memory != NULL)
-        mt_gauge_add(memory, -(int64_t)size);
-    free(block);
-}
+#include "api/counted.h"
 
 struct mt_segment *mt_segment_new(size_t capacity, size_t text_capacity, struct mt_gauge *memory)
 {

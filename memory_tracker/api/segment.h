@@ -1,6 +1,6 @@
 /*
  * Segments, what a window and its views are made of: runs of rendered records that many may refer
- * to; and their memory, which is counted. For window*.c and view*.c only.
+ * to. For window*.c and view*.c only.
  *
  * A segment's writer is the thread of its window. It only adds at the end; what is before the end
  * that a view knows never changes, so readers of views need no lock.
@@ -15,11 +15,6 @@
 #include "api/entries_hash.h"
 #include "api/threads.h"
 #include "base/text.h"
-
-/* mt_counted_alloc: memory that *memory (may be NULL) counts. NULL: no memory. */
-void *mt_counted_alloc(struct mt_gauge *memory, size_t size);
-/* mt_counted_free: accepts NULL; size as it was asked for. */
-void mt_counted_free(struct mt_gauge *memory, void *block, size_t size);
 
 /* What becomes of a segment while records are woven into a window. */
 enum mt_segment_fate { MT_SEGMENT_STAYS, MT_SEGMENT_IS_NEW, MT_SEGMENT_LEAVES };

@@ -1,5 +1,6 @@
 #include "api/view.h"
 
+#include "api/counted.h"
 #include "api/view_parts.h"
 #include "record/record.h"
 
@@ -98,19 +99,29 @@ static size_t count_until(const struct mt_part *part, int64_t until)
     return low;
 }
 
+static int64_t last_second(const struct mt_part *part)
+{
+    return part->segment->timestamps[part->count - 1];
+}
+
 /* How many records show at now_s. */
 static size_t visible(const struct mt_view *view, int64_t now_s)
 {
-    size_t shown = view->records;
+    int64_t until = now_s + MT_FUTURE_SLACK_S;
+    size_t low = 0;
+    size_t high = view->count;
 
-    for (size_t i = view->count; i-- > 0;) {
-        const struct mt_part *part = &view->parts[i];
+    if (view->count == 0 || last_second(&view->parts[view->count - 1]) <= until)
+        return view->records;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
 
-        if (part->segment->timestamps[part->count - 1] <= now_s + MT_FUTURE_SLACK_S)
-            break;
-        shown = part->records_before + count_until(part, now_s + MT_FUTURE_SLACK_S);
+        if (last_second(&view->parts[middle]) <= until)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return shown;
+    return view->parts[low].records_before + count_until(&view->parts[low], until);
 }
 
 static struct mt_entries_hash hash_until(const struct mt_part *part, size_t count)

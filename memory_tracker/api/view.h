@@ -73,7 +73,7 @@ struct mt_packed {
 
 /*
  * mt_page_to_pack: how many bytes mt_page_pack would have to compress now, since nobody did before:
- * some milliseconds for each MiB.
+ * some 15 ms for each MiB.
  */
 size_t mt_page_to_pack(const struct mt_page *page);
 

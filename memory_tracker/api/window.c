@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/counted.h"
 #include "api/segment.h"
 #include "api/view_parts.h"
 #include "api/window_hosts.h"
@@ -506,9 +507,13 @@ static void commit(struct news *news)
     window->segment_count = news->segment_count;
     window->count += news->count;
     for (size_t i = 0; i < window->segment_count; i++) {
-        window->segments[i]->fate = MT_SEGMENT_STAYS;
-        if (i + 1 < window->segment_count)
-            window->segments[i]->is_closed = true;
+        struct mt_segment *segment = window->segments[i];
+
+        /* what stays is not written to: readers have it in their caches */
+        if (segment->fate != MT_SEGMENT_STAYS)
+            segment->fate = MT_SEGMENT_STAYS;
+        if (i + 1 < window->segment_count && !segment->is_closed)
+            segment->is_closed = true;
     }
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/segment.h"
+#include "api/counted.h"
 
 struct mt_window_host {
     char *name; /* NULL: this number is free */
