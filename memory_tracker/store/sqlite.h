@@ -79,6 +79,10 @@ enum mt_err mt_sqlite_read_i64(struct sqlite_store *store, sqlite3_stmt *stateme
 /* mt_sqlite_let_others_in: sleeps longer than anybody naps who waits for the lock. */
 void mt_sqlite_let_others_in(void);
 
+/* mt_sqlite_take_turns: after a transaction that took so long: lets others in when those since the
+ * last time, *held_ms together, held them off long enough. */
+void mt_sqlite_take_turns(int64_t *held_ms, int64_t took_ms);
+
 /* mt_sqlite_adapt: the size of the next transaction, after one of `size` took so long; doubled or
  * halved towards 10 to 20 ms. */
 int64_t mt_sqlite_adapt(int64_t size, int64_t took_ms, int64_t least, int64_t most);

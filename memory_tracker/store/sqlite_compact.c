@@ -26,6 +26,7 @@ struct compacting {
     /* days that are left as they are */
     struct host_day *left;
     size_t left_count, left_capacity;
+    int64_t held_ms; /* see mt_sqlite_take_turns */
 };
 
 /* What one host-day is made of, and what it was like when it was read. */
@@ -274,11 +275,13 @@ static enum mt_err replace(struct sqlite_store *store, const struct day *day,
     return err == MT_OK ? mt_sqlite_run(&store->file, statement, error) : err;
 }
 
-static enum mt_err store_day(struct sqlite_store *store, const struct day *day,
+static enum mt_err store_day(struct compacting *compacting, const struct day *day,
                              const struct mt_sqlite_sealed *sealed, bool *is_stored,
                              struct mt_error *error)
 {
+    struct sqlite_store *store = compacting->store;
     enum mt_err err = mt_sqlite_begin(&store->file, error);
+    int64_t begun_ms = mt_clock_monotonic_ms();
 
     if (err != MT_OK)
         return err;
@@ -286,8 +289,10 @@ static enum mt_err store_day(struct sqlite_store *store, const struct day *day,
     if (err == MT_OK && *is_stored)
         err = replace(store, day, sealed, error);
     if (err == MT_OK && *is_stored)
-        return mt_sqlite_commit(&store->file, error);
-    mt_sqlite_rollback(&store->file);
+        err = mt_sqlite_commit(&store->file, error);
+    else
+        mt_sqlite_rollback(&store->file);
+    mt_sqlite_take_turns(&compacting->held_ms, mt_clock_monotonic_ms() - begun_ms);
     return err;
 }
 
@@ -309,7 +314,7 @@ static enum mt_err seal_day(struct compacting *compacting, const struct host_day
         if (err == MT_OK && day.loose > 0)
             err = mt_sqlite_seal(store, day.rows.rows, day.rows.count, &sealed, error);
         if (err == MT_OK && sealed != NULL)
-            err = store_day(store, &day, sealed, is_stored, error);
+            err = store_day(compacting, &day, sealed, is_stored, error);
         if (err == MT_OK && *is_stored) {
             compacting->compaction->days++;
             compacting->compaction->records += day.loose;
@@ -351,7 +356,6 @@ static enum mt_err seal_due(struct compacting *compacting, struct mt_error *erro
             *error = failure;
         if (is_of_a_day(err) || (err == MT_OK && !is_stored))
             err = leave(compacting, &day, error);
-        mt_sqlite_let_others_in();
     }
     compaction->is_done = err == MT_OK && !found && compacting->left_count == 0;
     if (err != MT_OK || worst.code == MT_OK)

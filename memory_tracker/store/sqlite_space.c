@@ -16,6 +16,15 @@ void mt_sqlite_let_others_in(void)
     (void)nanosleep(&(struct timespec){.tv_nsec = 12000000}, NULL);
 }
 
+void mt_sqlite_take_turns(int64_t *held_ms, int64_t took_ms)
+{
+    *held_ms += took_ms + 1;
+    if (*held_ms < AIM_MS / 2)
+        return;
+    *held_ms = 0;
+    mt_sqlite_let_others_in();
+}
+
 int64_t mt_sqlite_adapt(int64_t size, int64_t took_ms, int64_t least, int64_t most)
 {
     if (took_ms > AIM_MS)
@@ -46,19 +55,22 @@ enum mt_err mt_sqlite_give_back(struct sqlite_store *store, bool (*is_over)(void
     int64_t size = PAGES_FIRST;
     int64_t pages = 0;
     int64_t before = 0;
+    int64_t held_ms = 0;
     enum mt_err err = mt_sqlite_free_pages(store, &pages, error);
 
     while (err == MT_OK && pages > 0 && pages != before && !(is_over != NULL && is_over(context))) {
         int64_t begun_ms = mt_clock_monotonic_ms();
+        int64_t took_ms;
         char sql[64];
 
         (void)snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%lld)", (long long)size);
         err = mt_sqlite_exec(&store->file, sql, error);
-        size = mt_sqlite_adapt(size, mt_clock_monotonic_ms() - begun_ms, PAGES_LEAST, PAGES_MOST);
+        took_ms = mt_clock_monotonic_ms() - begun_ms;
+        size = mt_sqlite_adapt(size, took_ms, PAGES_LEAST, PAGES_MOST);
         before = pages;
         if (err == MT_OK)
             err = mt_sqlite_free_pages(store, &pages, error);
-        mt_sqlite_let_others_in();
+        mt_sqlite_take_turns(&held_ms, took_ms);
     }
     return err;
 }
