@@ -80,6 +80,13 @@ uint64_t contract_random(uint64_t *state);
 uint64_t contract_seed(void);
 int contract_rounds(void);
 
+/* A record of a random host, mostly one that a store takes, mostly with few fields. */
+struct mt_record contract_random_record(uint64_t *random, int64_t timestamp);
+
+/* What append does, on a list in order of arrival: the outcome, but for the text. */
+struct mt_outcome contract_model_append(struct contract_list *model, const struct mt_record *record,
+                                        enum mt_on_conflict on_conflict);
+
 /* contract_concurrency.c, contract_model.c, contract_aggregate.c */
 void contract_two_writers_and_readers(void **state);
 void contract_first_openers_at_once(void **state);

@@ -28,7 +28,7 @@ static int64_t below(uint64_t *random, int64_t bound)
     return (int64_t)(contract_random(random) % (uint64_t)bound);
 }
 
-static struct mt_record random_record(uint64_t *random, int64_t timestamp)
+struct mt_record contract_random_record(uint64_t *random, int64_t timestamp)
 {
     struct mt_record record = {.timestamp = timestamp};
 
@@ -77,8 +77,8 @@ static const struct mt_record *find(const struct contract_list *model, const cha
     return NULL;
 }
 
-static struct mt_outcome model_append(struct contract_list *model, const struct mt_record *record,
-                                      enum mt_on_conflict on_conflict)
+struct mt_outcome contract_model_append(struct contract_list *model, const struct mt_record *record,
+                                        enum mt_on_conflict on_conflict)
 {
     struct mt_outcome outcome = {.verdict = MT_VERDICT_NEW, .timestamp = record->timestamp};
     struct mt_record stored = *record;
@@ -115,14 +115,14 @@ static void append_both(struct mt_store *store, struct contract_list *model, uin
     enum mt_on_conflict on_conflict = below(random, 2) == 0 ? MT_CONFLICT_MOVE : MT_CONFLICT_REPORT;
 
     for (size_t i = 0; i < count; i++) {
-        records[i] = random_record(random, random_second(random));
+        records[i] = contract_random_record(random, random_second(random));
         /* one that stands there already, perhaps where it was moved to */
         if (model->count > 0 && below(random, 5) == 0)
             records[i] = model->records[below(random, (int64_t)model->count)];
     }
     assert_ok(mt_store_append(store, records, count, on_conflict, outcomes, &error));
     for (size_t i = 0; i < count; i++) {
-        struct mt_outcome expected = model_append(model, &records[i], on_conflict);
+        struct mt_outcome expected = contract_model_append(model, &records[i], on_conflict);
         bool has_reason =
             expected.verdict == MT_VERDICT_CONFLICT || expected.verdict == MT_VERDICT_REJECTED;
 
