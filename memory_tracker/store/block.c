@@ -196,35 +196,42 @@ static void write_parts(const struct mt_block_column *column, bool is_complete, 
 }
 
 /* in two blocks of one frame, so that what cannot be compressed does not dilute what can */
-static enum mt_err compress(const struct mt_buf *head, const struct mt_buf *rest,
-                            struct mt_buf *out, struct mt_error *error)
+static enum mt_err compress(struct mt_block_codec *codec, const struct mt_buf *head,
+                            const struct mt_buf *rest, struct mt_buf *out, struct mt_error *error)
 {
-    ZSTD_CCtx *context = ZSTD_createCCtx();
     size_t size = head->length + rest->length;
     size_t most = ZSTD_compressBound(size) + 64;
     ZSTD_inBuffer parts[2] = {{head->data, head->length, 0}, {rest->data, rest->length, 0}};
     ZSTD_outBuffer output = {0};
     size_t left = 1;
 
-    if (context == NULL || !mt_buf_reserve(out, most)) {
-        (void)ZSTD_freeCCtx(context);
+    if (codec->compressor == NULL)
+        codec->compressor = ZSTD_createCCtx();
+    if (codec->compressor == NULL || !mt_buf_reserve(out, most))
         return no_memory(error);
-    }
-    (void)ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, LEVEL);
-    (void)ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
-    (void)ZSTD_CCtx_setPledgedSrcSize(context, size);
+    /* also after a column that failed in its middle */
+    (void)ZSTD_CCtx_reset(codec->compressor, ZSTD_reset_session_and_parameters);
+    (void)ZSTD_CCtx_setParameter(codec->compressor, ZSTD_c_compressionLevel, LEVEL);
+    (void)ZSTD_CCtx_setParameter(codec->compressor, ZSTD_c_checksumFlag, 1);
+    (void)ZSTD_CCtx_setPledgedSrcSize(codec->compressor, size);
     output = (ZSTD_outBuffer){out->data + out->length, most, 0};
     for (int i = 0; i < 2 && (i == 0 || left == 0); i++)
-        left =
-            ZSTD_compressStream2(context, &output, &parts[i], i == 0 ? ZSTD_e_flush : ZSTD_e_end);
-    (void)ZSTD_freeCCtx(context);
+        left = ZSTD_compressStream2(codec->compressor, &output, &parts[i],
+                                    i == 0 ? ZSTD_e_flush : ZSTD_e_end);
     if (left != 0)
         return no_memory(error);
     out->length += output.pos;
     return MT_OK;
 }
 
-enum mt_err mt_block_encode(const struct mt_block_column *column,
+void mt_block_codec_fini(struct mt_block_codec *codec)
+{
+    (void)ZSTD_freeCCtx(codec->compressor);
+    (void)ZSTD_freeDCtx(codec->decompressor);
+    *codec = (struct mt_block_codec){0};
+}
+
+enum mt_err mt_block_encode(struct mt_block_codec *codec, const struct mt_block_column *column,
                             const struct mt_block_summary *summary, struct mt_buf *out,
                             struct mt_error *error)
 {
@@ -240,7 +247,7 @@ enum mt_err mt_block_encode(const struct mt_block_column *column,
     if (numbers == NULL)
         return no_memory(error);
     write_parts(column, is_complete, summary->min, numbers, &head, &rest);
-    err = head.failed || rest.failed ? no_memory(error) : compress(&head, &rest, out, error);
+    err = head.failed || rest.failed ? no_memory(error) : compress(codec, &head, &rest, out, error);
     free(numbers);
     mt_buf_fini(&head);
     mt_buf_fini(&rest);
@@ -253,8 +260,9 @@ static size_t most_content(size_t records)
     return (records + 7) / 8 + 2 + 8 + records + records * 8;
 }
 
-static enum mt_err decompress(const void *bytes, size_t size, size_t records, uint8_t **content,
-                              size_t *content_size, struct mt_error *error)
+static enum mt_err decompress(struct mt_block_codec *codec, const void *bytes, size_t size,
+                              size_t records, uint8_t **content, size_t *content_size,
+                              struct mt_error *error)
 {
     unsigned long long stated = ZSTD_getFrameContentSize(bytes, size);
     uint8_t *made;
@@ -263,10 +271,14 @@ static enum mt_err decompress(const void *bytes, size_t size, size_t records, ui
     if (stated == ZSTD_CONTENTSIZE_ERROR || stated == ZSTD_CONTENTSIZE_UNKNOWN || stated == 0 ||
         stated > most_content(records))
         return corrupt(error, "is no compressed column");
+    if (codec->decompressor == NULL)
+        codec->decompressor = ZSTD_createDCtx();
+    if (codec->decompressor == NULL)
+        return no_memory(error);
     made = malloc((size_t)stated);
     if (made == NULL)
         return no_memory(error);
-    got = ZSTD_decompress(made, (size_t)stated, bytes, size);
+    got = ZSTD_decompressDCtx(codec->decompressor, made, (size_t)stated, bytes, size);
     if (ZSTD_isError(got) != 0 || got != stated) {
         free(made);
         return mt_error_set(error, MT_ERR_CORRUPT, "cannot be decompressed: %s",
@@ -346,8 +358,9 @@ static enum mt_err read_numbers(struct mt_bit_reader *reader,
     return MT_OK;
 }
 
-enum mt_err mt_block_decode(const void *bytes, size_t size, const struct mt_block_summary *summary,
-                            struct mt_block_column *column, struct mt_error *error)
+enum mt_err mt_block_decode(struct mt_block_codec *codec, const void *bytes, size_t size,
+                            const struct mt_block_summary *summary, struct mt_block_column *column,
+                            struct mt_error *error)
 {
     struct mt_bit_reader reader = {0};
     uint8_t *content = NULL;
@@ -365,7 +378,7 @@ enum mt_err mt_block_decode(const void *bytes, size_t size, const struct mt_bloc
             column->values[i] = summary->min;
         return MT_OK;
     }
-    err = decompress(bytes, size, column->records, &content, &content_size, error);
+    err = decompress(codec, bytes, size, column->records, &content, &content_size, error);
     if (err != MT_OK)
         return err;
     reader = (struct mt_bit_reader){.bytes = content, .size = content_size};

@@ -63,10 +63,21 @@ struct mt_block_summary mt_block_summarize(const struct mt_block_column *column,
                                            size_t end);
 
 /*
+ * What encoding and decoding keep from one column to the next, since zstd asks the processor what
+ * it can for each context that it makes, which costs more than a column where a hypervisor answers.
+ * Zero-initialise; mt_block_codec_fini frees it, and it may be used again. One thread at a time.
+ */
+struct mt_block_codec {
+    struct ZSTD_CCtx_s *compressor; /* NULL: not made yet */
+    struct ZSTD_DCtx_s *decompressor;
+};
+void mt_block_codec_fini(struct mt_block_codec *codec);
+
+/*
  * mt_block_encode: appends a column's bytes to out; nothing if all of its records have the same
  * value. summary is that of the whole column, whose count is not 0. NO_MEMORY.
  */
-enum mt_err mt_block_encode(const struct mt_block_column *column,
+enum mt_err mt_block_encode(struct mt_block_codec *codec, const struct mt_block_column *column,
                             const struct mt_block_summary *summary, struct mt_buf *out,
                             struct mt_error *error);
 
@@ -77,8 +88,9 @@ enum mt_err mt_block_encode(const struct mt_block_column *column,
  * not looked at. CORRUPT, without naming the column, for bytes that do not give just such numbers,
  * NO_MEMORY; then column->present is NULL. Never reads or writes out of bounds.
  */
-enum mt_err mt_block_decode(const void *bytes, size_t size, const struct mt_block_summary *summary,
-                            struct mt_block_column *column, struct mt_error *error);
+enum mt_err mt_block_decode(struct mt_block_codec *codec, const void *bytes, size_t size,
+                            const struct mt_block_summary *summary, struct mt_block_column *column,
+                            struct mt_error *error);
 
 /*
  * mt_block_hours_encode: appends the summaries of 24 hours, packed and with a checksum; some 100

@@ -150,6 +150,7 @@ static void close_store(struct mt_store *base)
     struct sqlite_store *store = (struct sqlite_store *)base;
 
     mt_sqlite_close(&store->file);
+    mt_block_codec_fini(&store->codec);
     free(store);
 }
 

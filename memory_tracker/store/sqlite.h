@@ -2,6 +2,7 @@
 #ifndef MT_STORE_SQLITE_H
 #define MT_STORE_SQLITE_H
 
+#include "store/block.h"
 #include "store/ops.h"
 #include "store/sqlite_file.h"
 
@@ -29,6 +30,7 @@ struct sqlite_store {
     bool has_blocks;
     uint8_t column_field[64]; /* the field of a column of blocks + 1; 0: none that is known */
     int64_t columns_known_to; /* id of the latest block that this is certain of */
+    struct mt_block_codec codec;
     bool is_verified;         /* errors do not advise what is just being done */
 };
 

@@ -253,8 +253,8 @@ static enum mt_err decode_piece(struct sqlite_store *store, const struct mt_sqli
     column->values = calloc(column->records, sizeof *column->values);
     if (column->values == NULL)
         return no_memory(store, error);
-    err = mt_block_decode(piece->size == 0 ? NULL : data->bytes.data + piece->offset, piece->size,
-                          &piece->summary, column, &inner);
+    err = mt_block_decode(&store->codec, piece->size == 0 ? NULL : data->bytes.data + piece->offset,
+                          piece->size, &piece->summary, column, &inner);
     if (err == MT_ERR_NO_MEMORY)
         return no_memory(store, error);
     if (err != MT_OK)

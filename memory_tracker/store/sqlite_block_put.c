@@ -118,7 +118,8 @@ static enum mt_err check_part(struct sealing *sealing, const struct part *part,
 
     if (got.values == NULL)
         return no_memory(sealing->store, error);
-    err = mt_block_decode(part->data_size == 0 ? NULL : bytes->data + part->data, part->data_size,
+    err = mt_block_decode(&sealing->store->codec,
+                          part->data_size == 0 ? NULL : bytes->data + part->data, part->data_size,
                           &part->summary, &got, &inner);
     if (err == MT_ERR_NO_MEMORY)
         err = no_memory(sealing->store, error);
@@ -157,7 +158,7 @@ static enum mt_err add_part(struct sealing *sealing, int number, struct mt_error
     if (part->summary.count == 0)
         return MT_OK;
     part->data = bytes->length;
-    err = mt_block_encode(&sealing->column, &part->summary, bytes, error);
+    err = mt_block_encode(&sealing->store->codec, &sealing->column, &part->summary, bytes, error);
     part->data_size = bytes->length - part->data;
     if (err == MT_OK)
         err = check_part(sealing, part, error);
@@ -244,6 +245,8 @@ enum mt_err mt_sqlite_seal(struct sqlite_store *store, const struct sqlite_row *
     free(sealing.boots);
     free(sealing.column.values);
     free(sealing.column.present);
+    /* what compression needs is much for a program that seals a day an hour */
+    mt_block_codec_fini(&store->codec);
     if (err == MT_OK)
         *sealed = sealing.sealed;
     else

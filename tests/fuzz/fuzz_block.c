@@ -12,6 +12,8 @@
 
 #include "store/block.h"
 
+static struct mt_block_codec codec;
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { RECORDS_MOST = 2048, CHECK_BYTES = 4 };
@@ -54,8 +56,8 @@ static void check_round_trip(const struct mt_block_column *column)
 
     got.values = calloc(got.records, sizeof *got.values);
     check(got.values != NULL);
-    check(mt_block_encode(column, &summary, &bytes, &error) == MT_OK && !bytes.failed);
-    check(mt_block_decode(bytes.data, bytes.length, &summary, &got, &error) == MT_OK);
+    check(mt_block_encode(&codec, column, &summary, &bytes, &error) == MT_OK && !bytes.failed);
+    check(mt_block_decode(&codec, bytes.data, bytes.length, &summary, &got, &error) == MT_OK);
     check(memcmp(got.values, column->values, got.records * sizeof *got.values) == 0);
     check((got.present != NULL) == (summary.count != (int64_t)column->records));
     check(got.present == NULL || memcmp(got.present, column->present, got.records) == 0);
@@ -84,7 +86,8 @@ static void check_column(struct input input, bool is_content)
     }
     column.values = calloc(column.records, sizeof *column.values);
     check(column.values != NULL);
-    if (was_read(mt_block_decode(input.data, input.size, &summary, &column, &error), &error)) {
+    if (was_read(mt_block_decode(&codec, input.data, input.size, &summary, &column, &error),
+                 &error)) {
         struct mt_block_summary got = mt_block_summarize(&column, 0, column.records);
 
         check(got.count == summary.count && got.min == summary.min && got.max == summary.max);

@@ -6,6 +6,8 @@
 #include "store/block.h"
 #include "unit.h"
 
+static struct mt_block_codec codec;
+
 static struct mt_block_column new_column(size_t records, bool with_gaps)
 {
     struct mt_block_column column = {.records = records};
@@ -34,9 +36,9 @@ static size_t check_column(const struct mt_block_column *column)
     struct mt_buf bytes = {0};
     size_t size;
 
-    assert_int_equal(mt_block_encode(column, &summary, &bytes, &error), MT_OK);
+    assert_int_equal(mt_block_encode(&codec, column, &summary, &bytes, &error), MT_OK);
     size = bytes.length;
-    if (mt_block_decode(bytes.data, bytes.length, &summary, &got, &error) != MT_OK)
+    if (mt_block_decode(&codec, bytes.data, bytes.length, &summary, &got, &error) != MT_OK)
         fail_msg("decode: %s", error.text);
     assert_memory_equal(got.values, column->values, column->records * sizeof *got.values);
     if (summary.count == (int64_t)column->records)
@@ -152,19 +154,20 @@ static void a_changed_byte_gives_no_numbers(void **state)
     (void)state;
     fill_randomly(&seed, &column);
     summary = mt_block_summarize(&column, 0, column.records);
-    assert_int_equal(mt_block_encode(&column, &summary, &bytes, &error), MT_OK);
+    assert_int_equal(mt_block_encode(&codec, &column, &summary, &bytes, &error), MT_OK);
     for (size_t i = 0; i < bytes.length; i++) {
         bytes.data[i] ^= 0x10;
-        if (mt_block_decode(bytes.data, bytes.length, &summary, &got, &error) == MT_OK) {
+        if (mt_block_decode(&codec, bytes.data, bytes.length, &summary, &got, &error) == MT_OK) {
             /* a bit of the frame's header that nothing reads */
             assert_memory_equal(got.values, column.values, 300 * sizeof *got.values);
             free(got.present);
         }
-        assert_int_equal(mt_block_decode(bytes.data, i, &summary, &got, &error), MT_ERR_CORRUPT);
+        assert_int_equal(mt_block_decode(&codec, bytes.data, i, &summary, &got, &error),
+                         MT_ERR_CORRUPT);
         bytes.data[i] ^= 0x10;
     }
     mt_buf_append_char(&bytes, '\0');
-    assert_int_equal(mt_block_decode(bytes.data, bytes.length, &summary, &got, &error),
+    assert_int_equal(mt_block_decode(&codec, bytes.data, bytes.length, &summary, &got, &error),
                      MT_ERR_CORRUPT);
     mt_buf_fini(&bytes);
     got.present = NULL;
@@ -187,13 +190,13 @@ static void other_bounds_than_the_numbers_are_noticed(void **state)
     struct mt_error error = {0};
 
     (void)state;
-    assert_int_equal(mt_block_encode(&column, &right, &bytes, &error), MT_OK);
+    assert_int_equal(mt_block_encode(&codec, &column, &right, &bytes, &error), MT_OK);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        assert_int_equal(mt_block_decode(bytes.data, bytes.length, &wrong[i], &got, &error),
+        assert_int_equal(mt_block_decode(&codec, bytes.data, bytes.length, &wrong[i], &got, &error),
                          MT_ERR_CORRUPT);
         assert_null(got.present);
     }
-    assert_int_equal(mt_block_decode(NULL, 0, &right, &got, &error), MT_ERR_CORRUPT);
+    assert_int_equal(mt_block_decode(&codec, NULL, 0, &right, &got, &error), MT_ERR_CORRUPT);
     mt_buf_fini(&bytes);
 }
 
