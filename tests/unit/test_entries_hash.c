@@ -100,6 +100,28 @@ static void a_run_has_the_hash_of_what_is_in_it(void **state)
     mt_buf_fini(&body);
 }
 
+/* What the hash of entries becomes with that many behind it whose own hash is 0. */
+static uint64_t moved(uint64_t value, uint64_t count)
+{
+    struct mt_entries_hash hash = {value, 0};
+
+    mt_entries_hash_join(&hash, (struct mt_entries_hash){0, count});
+    assert_int_equal(hash.count, count);
+    return hash.value;
+}
+
+static void runs_of_any_length_are_joined(void **state)
+{
+    (void)state;
+    for (size_t bit = 0; bit < 63; bit++) {
+        uint64_t count = UINT64_C(1) << bit;
+
+        assert_int_equal(moved(moved(1, count), count), moved(1, 2 * count));
+        assert_int_equal(moved(moved(12345, count), 1), moved(12345, count + 1));
+    }
+    assert_int_equal(moved(1, 0), 1);
+}
+
 static void broken_bodies_have_some_hash(void **state)
 {
     (void)state;
@@ -116,6 +138,7 @@ int main(void)
         cmocka_unit_test(it_is_the_same_for_ever),
         cmocka_unit_test(every_byte_and_the_order_count),
         cmocka_unit_test(a_run_has_the_hash_of_what_is_in_it),
+        cmocka_unit_test(runs_of_any_length_are_joined),
         cmocka_unit_test(broken_bodies_have_some_hash),
     };
 
