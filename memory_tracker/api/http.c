@@ -9,6 +9,7 @@ static const struct {
     const char *reason;
 } statuses[] = {
     {200, "OK"},
+    {304, "Not Modified"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
     {403, "Forbidden"},
@@ -36,9 +37,28 @@ void mt_response_init(struct mt_response *response)
     mt_buf_init(&response->body, 0);
 }
 
+/* What of the body is not in its buffer. */
+static void drop_page(struct mt_response *response)
+{
+    if (response->packed.slices != NULL)
+        mt_packed_fini(&response->packed);
+    response->packed = (struct mt_packed){0};
+    mt_view_unref(response->view);
+    response->view = NULL;
+    response->has_page = false;
+}
+
 void mt_response_fini(struct mt_response *response)
 {
     mt_buf_fini(&response->body);
+    drop_page(response);
+}
+
+size_t mt_response_length(const struct mt_response *response)
+{
+    if (!response->has_page)
+        return response->body.length;
+    return response->is_gzip ? response->packed.length : response->page.length;
 }
 
 void mt_response_json(struct mt_response *response, int status, const char *body)
@@ -50,6 +70,8 @@ void mt_response_json(struct mt_response *response, int status, const char *body
     response->authenticate = NULL;
     response->retry_after_s = 0;
     response->age_s = -1;
+    response->is_validated = false;
+    drop_page(response);
     mt_buf_clear(&response->body);
     mt_buf_append_string(&response->body, body);
 }
@@ -71,6 +93,9 @@ void mt_job_fini(struct mt_job *job)
 {
     mt_buf_fini(&job->remote.query);
     mt_buf_fini(&job->remote.body);
+    mt_buf_fini(&job->logs.none_match);
+    mt_view_unref(job->view);
+    job->view = NULL;
 }
 
 void mt_response_fail(struct mt_response *response, enum mt_err code)

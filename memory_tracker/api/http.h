@@ -8,8 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/conditional.h"
 #include "api/parameter.h"
 #include "api/tokens.h"
+#include "api/view.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -27,6 +29,7 @@ struct mt_request {
     struct mt_slice content_type;
     struct mt_slice content_encoding;
     struct mt_slice accept_encoding;
+    struct mt_slice if_none_match;
     struct mt_slice body; /* whole, as sent but for its chunks; length 0 if there is none */
 };
 
@@ -36,21 +39,32 @@ struct mt_request {
  */
 void mt_request_set_target(struct mt_request *request, struct mt_slice target);
 
-/* Owned by whoever fills it; mt_response_fini frees the body. HEAD is the server's business: bodies
- * are always rendered. A body whose buffer failed is not to be sent: mt_response_settle. */
+/*
+ * Owned by whoever fills it; mt_response_fini frees the body. HEAD is the server's business: bodies
+ * are always there. A body whose buffer failed is not to be sent: mt_response_settle.
+ */
 struct mt_response {
     int status;
-    struct mt_buf body;
+    struct mt_buf body;       /* length 0 where has_page */
+    bool has_page;            /* the body is page, or where is_gzip packed, of a view */
+    struct mt_page page;      /* of view, or, of an answer that is a PAGE, of the state's */
+    struct mt_packed packed;  /* owned */
+    struct mt_view *view;     /* referred to; may be NULL */
     const char *content_type; /* static */
     bool is_gzip;             /* the body is compressed; its Content-Encoding says so */
     const char *allow;        /* static value of an Allow header, or NULL */
     const char *authenticate; /* static value of a WWW-Authenticate header, or NULL */
     int retry_after_s;        /* value of a Retry-After header; 0: none */
     int64_t age_s;            /* value of an Age header; -1: none */
+    bool is_validated;        /* ETag is tag, to be asked for again each time; 304 has it too */
+    char tag[MT_TAG_SIZE];
 };
 
 void mt_response_init(struct mt_response *response);
 void mt_response_fini(struct mt_response *response);
+
+/* mt_response_length: bytes of the body. */
+size_t mt_response_length(const struct mt_response *response);
 
 /*
  * mt_response_json: status, application/json and a body of these bytes, replacing what was there,
@@ -80,13 +94,13 @@ enum mt_err mt_response_settle(struct mt_response *response);
 /* mt_status_reason: "OK", "Not Found" ...; a static string for every status this program sends. */
 const char *mt_status_reason(int status);
 
-/* The checked parameters of GET /memory-logs. */
+/* The checked parameters of GET /memory-logs, and what its headers say. */
 struct mt_logs_query {
     int64_t limit; /* 1 .. 99999 */
     int64_t skip;  /* >= 0; INT64_MAX stands for anything larger */
+    bool may_gzip;
+    struct mt_buf none_match; /* the value of If-None-Match; owned */
 };
-
-struct mt_view;
 
 /* What a request of another program of ours comes to: pushed records, the store protocol. */
 struct mt_remote {
@@ -110,11 +124,12 @@ struct mt_job {
     void (*run)(const struct mt_job *job, struct mt_store *store, const struct mt_error *open_error,
                 struct mt_response *response, struct mt_error *error);
     /*
-     * Fills *response from recent history where the store is away. False, *response untouched, if
-     * that does not hold all of the answer. NULL: only the store can tell.
+     * Fills *response from recent history, with a reference to view if it needs one. False,
+     * *response untouched, if that does not hold all of the answer. NULL: only the store can tell.
      */
-    bool (*from_window)(const struct mt_job *job, struct mt_view *view,
-                        struct mt_response *response);
+    bool (*from_view)(const struct mt_job *job, struct mt_view *view, struct mt_packer *packer,
+                      struct mt_response *response);
+    struct mt_view *view; /* referred to: has the answer, the store is not needed; or NULL */
     struct mt_logs_query logs;
     struct mt_remote remote;
     bool writes;   /* wants a store that may be written */
@@ -131,6 +146,7 @@ void mt_job_fini(struct mt_job *job);
 
 enum mt_answer_kind {
     MT_ANSWER_BYTES, /* response is ready */
+    MT_ANSWER_PAGE,  /* response is ready; its body lives as long as a reference to state->view */
     MT_ANSWER_JOB,   /* job is to be run by a worker, which makes the response */
 };
 
@@ -145,6 +161,8 @@ struct mt_api_state {
     bool draining;                  /* SIGTERM came: /readyz says 503 */
     int64_t now_s;                  /* the wall clock, Unix s */
     const struct mt_tokens *tokens; /* NULL: nobody may push or read the store over HTTP */
+    struct mt_view *view;           /* all there is as of now; NULL: only the store knows */
+    struct mt_packer *packer;       /* the thread's; NULL where there is no view */
 };
 
 /*

@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "api/caretaker.h"
-#include "api/follower.h"
 #include "api/health_check.h"
+#include "api/keeper.h"
 #include "api/library_output.h"
 #include "api/limits.h"
 #include "api/listener.h"
 #include "api/server.h"
 #include "api/threads.h"
+#include "api/window.h"
 #include "base/command.h"
 #include "base/log.h"
 #include "store/module.h"
@@ -23,6 +24,10 @@ enum {
     REFUSED_PAUSE_MS = 10000,
     TEND_FIRST_MS = 1000, /* whoever waits for the first answers comes first */
     TEND_MS = 3600000,
+    BUSY_WAIT_MS = 1000,    /* of the keeper, for another process's lock */
+    TRUSTED_MS = 1000,      /* how old news of a remote store may be */
+    FORGET_MS = 300000,     /* after which a window may shrink again */
+    LEAST_RECORDS = 2048,   /* more than a day of one host: quickly read, and small */
     FIRST_ANSWER_MS = 5000, /* how long a store that is a server may take to come within reach */
 };
 
@@ -94,31 +99,36 @@ static enum mt_err serve_tended(struct mt_server_options *server, int64_t kept,
     return result;
 }
 
-/* With a follower if the store is another machine's. */
 static enum mt_err serve_store(struct mt_server_options *server, const struct mt_config *config,
                                struct mt_error *error)
 {
-    int64_t stale_limit_ms = mt_config_number(config, MT_SETTING_STALE_LIMIT) * 1000;
-    struct mt_follower_options follow = {.store = server->store,
-                                         .timeout_ms = server->store_timeout_ms,
-                                         .poll_ms = POLL_MS,
-                                         .refused_pause_ms = REFUSED_PAUSE_MS,
-                                         .stale_limit_ms = stale_limit_ms};
-    struct mt_follower *follower = NULL;
-    enum mt_err result = MT_OK;
+    bool is_remote = mt_store_is_remote(server->store);
+    struct mt_keeper_options keep = {
+        .store = server->store,
+        .readers = server->loops,
+        /* of a store that goes away all that one question may ask for is kept at hand */
+        .least_records = is_remote ? MT_WINDOW_RECORDS : LEAST_RECORDS,
+        .memory_bytes = mt_config_number(config, MT_SETTING_WINDOW_MEMORY),
+        .busy_wait_ms = is_remote ? server->store_timeout_ms : BUSY_WAIT_MS,
+        .timeout_ms = server->store_timeout_ms,
+        .poll_ms = POLL_MS,
+        .refused_pause_ms = REFUSED_PAUSE_MS,
+        .trusted_ms = TRUSTED_MS,
+        .stale_limit_ms = mt_config_number(config, MT_SETTING_STALE_LIMIT) * 1000,
+        .forget_ms = FORGET_MS,
+    };
+    enum mt_err result = mt_keeper_start(&keep, &server->keeper, error);
 
-    if (mt_store_is_remote(server->store)) {
-        result = mt_follower_start(&follow, &follower, error);
-        if (result == MT_OK) {
-            server->standby = mt_follower_standby(follower);
-            /* where a container begins, its network may follow a second later: who is sent here as
-             * soon as it is healthy gets no 503 for that */
-            mt_follower_await(follower, FIRST_ANSWER_MS);
-        }
+    if (result != MT_OK)
+        return result;
+    if (is_remote) {
+        server->standby = mt_keeper_standby(server->keeper);
+        /* where a container begins, its network may follow a second later: who is sent here as
+         * soon as it is healthy gets no 503 for that */
+        mt_keeper_await(server->keeper, FIRST_ANSWER_MS);
     }
-    if (result == MT_OK)
-        result = serve_tended(server, mt_config_number(config, MT_SETTING_RETENTION), error);
-    mt_follower_stop(follower);
+    result = serve_tended(server, mt_config_number(config, MT_SETTING_RETENTION), error);
+    mt_keeper_stop(server->keeper);
     return result;
 }
 

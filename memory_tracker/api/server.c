@@ -134,6 +134,8 @@ static void begin_loop(struct loop *loop)
     h2o_context_init(&loop->ctx, h2o_evloop_create(), &loop->server->config);
     loop->accept_ctx = (h2o_accept_ctx_t){.ctx = &loop->ctx, .hosts = loop->server->config.hosts};
     h2o_multithread_register_receiver(loop->ctx.queue, &loop->finished, mt_exchange_on_finished);
+    h2o_linklist_init_anchor(&loop->waiting);
+    loop->reader = mt_keeper_reader(loop->server->options->keeper, loop->index);
     mt_clients_begin(loop);
     if (loop->index == 0)
         open_signals(loop->server);
@@ -150,6 +152,17 @@ static void end_loop(struct loop *loop)
     h2o_multithread_unregister_receiver(loop->ctx.queue, &loop->finished);
     h2o_context_dispose(&loop->ctx);
     h2o_evloop_destroy(evloop);
+    mt_packer_fini(&loop->packer);
+}
+
+/* In the keeper's thread. */
+static void wake_waiting(void *context)
+{
+    struct server *server = context;
+
+    for (size_t i = 0; i < server->options->loops; i++)
+        if (mt_gauge_get(&server->loops[i].has_waiting) != 0)
+            h2o_multithread_send_message(&server->loops[i].finished, NULL);
 }
 
 /* Each loop has tokens of its own; the first one speaks for all. */
@@ -176,12 +189,15 @@ static void turn(struct loop *loop)
     bool hurried = loop->phase != SERVING;
     int64_t now_ms;
 
+    loop->turn++;
     if (h2o_evloop_run(loop->ctx.loop, hurried ? HURRIED_TURN_MS : TURN_MS) != 0 &&
         errno != EINTR) {
         mt_log(MT_LOG_CRITICAL, "event loop: %s", strerrordesc_np(errno));
         end_at_once(loop->server, "an event loop failed");
     }
     now_ms = mt_clock_monotonic_ms();
+    if (!h2o_linklist_is_empty(&loop->waiting))
+        mt_exchange_resume(loop, now_ms);
     if (loop->tokens.path != NULL)
         mt_clients_bound_input(loop);
     if (loop->index == 0)
@@ -192,6 +208,7 @@ static void turn(struct loop *loop)
     if (now_ms - loop->looked_ms >= (hurried ? TURN_MS / 10 : TURN_MS)) {
         loop->looked_ms = now_ms;
         mt_clients_look(loop, now_ms);
+        mt_reader_settle(loop->reader);
         look_at_tokens(loop);
     }
 }
@@ -203,16 +220,20 @@ static void run_loop(struct mt_threads *threads, size_t index, void *context)
 
     begin_loop(loop);
     mt_threads_meet(threads);
-    if (index == 0)
+    if (index == 0) {
+        mt_keeper_listen(server->options->keeper, wake_waiting, server);
         server->options->ready(server->options);
+    }
     while (!is_finished(loop))
         turn(loop);
     if (index != 0)
         mt_gauge_add(&server->finished, 1);
     /* the first loop wakes the others, and workers may be on their way out of hand_back */
     mt_threads_meet(threads);
-    if (index == 0)
+    if (index == 0) {
+        mt_keeper_listen(server->options->keeper, NULL, NULL);
         mt_pool_stop(server->pool);
+    }
     mt_threads_meet(threads);
     end_loop(loop);
 }
@@ -277,9 +298,11 @@ static enum mt_err share_listeners(struct server *server, struct mt_error *error
 int64_t mt_server_descriptors(const struct mt_server_options *options)
 {
     enum {
-        PER_LOOP = 3 + 1, /* epoll, two ends of a pipe; one while a connection begins to linger */
-        PER_WORKER = 3,   /* the store, its journal and its directory; twice where it also writes */
-        OTHERS = 16,      /* standard streams, log, signals, and whatever started us left open */
+        /* epoll, two ends of a pipe; one while a connection begins to linger; the store's stamp */
+        PER_LOOP = 3 + 1 + 1,
+        PER_WORKER = 3, /* the store, its journal and its directory; twice where it also writes */
+        OTHERS = 20,    /* standard streams, log, signals, the keeper's store and stamp, and
+                           whatever started us left open */
     };
     int64_t listeners = (int64_t)options->listeners->count;
 

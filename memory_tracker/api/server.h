@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "api/access_log.h"
+#include "api/keeper.h"
 #include "api/listener.h"
 #include "api/threads.h"
 #include "base/error.h"
@@ -19,6 +20,7 @@ struct mt_server_options {
     const char *store;                    /* URI */
     int store_timeout_ms;                 /* see mt_store_options */
     struct mt_standby standby;            /* for a remote store */
+    struct mt_keeper *keeper;             /* with a reader for each loop */
     const char *tokens;                   /* path of the file of tokens; "": nobody may push */
     size_t loops;
     size_t workers;

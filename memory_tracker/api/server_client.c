@@ -169,7 +169,7 @@ static struct mt_client_look look_at(const struct client *client)
         look.progress =
             mt_peer_progress(h2o_socket_get_fd(client->sock), client->sock->bytes_written);
         if (client->exchange != NULL)
-            look.answer_bytes = (int64_t)client->exchange->response.body.length;
+            look.answer_bytes = (int64_t)mt_response_length(&client->exchange->response);
     } else if (client->exchange != NULL) {
         look.state = MT_CLIENT_WAITING;
     } else if (client->sock->input->size > 0) {

@@ -9,9 +9,11 @@
 
 enum {
     JOB_DEADLINE_MS = 10000,
+    KEEPER_PATIENCE_MS = 1000, /* how long the keeper is waited for before a worker is asked */
     CHUNK_BYTES =
         128 * 1024, /* a body goes to its connection in such pieces, so that progress shows */
-    SMALL_BYTES = 64 * 1024, /* answers up to this are sent whatever is held */
+    PAGE_BYTES = 1024 * 1024, /* the same for what takes no memory of its own */
+    SMALL_BYTES = 64 * 1024,  /* answers up to this are sent whatever is held */
 };
 
 static void release_held(struct server *server, int64_t *held_bytes)
@@ -47,6 +49,45 @@ static int64_t hold_body(struct server *server, struct mt_response *response)
     return bytes;
 }
 
+/* The slices of a page are the body: no byte is copied on the way to the kernel. */
+static void send_slices(struct exchange *exchange)
+{
+    size_t count = 0;
+    size_t bytes = 0;
+    h2o_iovec_t *slices = exchange->slices;
+
+    while (count < exchange->slice_count && bytes < PAGE_BYTES)
+        bytes += slices[count++].len;
+    exchange->slices += count;
+    exchange->slice_count -= count;
+    h2o_send(exchange->req, slices, count,
+             exchange->slice_count == 0 ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void send_more_slices(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)req;
+    send_slices(H2O_STRUCT_FROM_MEMBER(struct exchange, generator, generator));
+}
+
+static void send_page(struct exchange *exchange)
+{
+    _Static_assert(sizeof(struct mt_slice) == sizeof(h2o_iovec_t) &&
+                       offsetof(struct mt_slice, length) == offsetof(h2o_iovec_t, len),
+                   "a slice is an iovec");
+    const struct mt_response *response = &exchange->response;
+    struct mt_slice *slices = response->packed.slices;
+
+    exchange->slice_count = response->is_gzip ? response->packed.count : response->page.slices;
+    if (!response->is_gzip) {
+        slices = h2o_mem_alloc_pool(&exchange->req->pool, exchange->slice_count * sizeof *slices);
+        mt_page_slices(&response->page, slices);
+    }
+    exchange->slices = (h2o_iovec_t *)slices;
+    exchange->generator.proceed = send_more_slices;
+    send_slices(exchange);
+}
+
 static void send_next(h2o_generator_t *generator, h2o_req_t *req)
 {
     struct exchange *exchange = H2O_STRUCT_FROM_MEMBER(struct exchange, generator, generator);
@@ -79,7 +120,7 @@ static void answer(struct exchange *exchange)
     req->res.status = response->status;
     req->res.reason = mt_status_reason(response->status);
     /* without it the library would send chunks, and close after any status but 200 */
-    req->res.content_length = response->body.length;
+    req->res.content_length = response->status == 304 ? SIZE_MAX : mt_response_length(response);
     if (response->content_type != NULL)
         add_header(req, H2O_TOKEN_CONTENT_TYPE, response->content_type);
     if (response->allow != NULL)
@@ -88,6 +129,11 @@ static void answer(struct exchange *exchange)
         add_header(req, H2O_TOKEN_WWW_AUTHENTICATE, response->authenticate);
     if (response->is_gzip)
         add_header(req, H2O_TOKEN_CONTENT_ENCODING, "gzip");
+    if (response->is_validated) {
+        add_header(req, H2O_TOKEN_ETAG, response->tag);
+        add_header(req, H2O_TOKEN_CACHE_CONTROL, "no-cache");
+        add_header(req, H2O_TOKEN_VARY, "Accept-Encoding");
+    }
     if (response->retry_after_s > 0)
         add_number_header(req, H2O_TOKEN_RETRY_AFTER, response->retry_after_s);
     if (response->age_s >= 0)
@@ -95,14 +141,28 @@ static void answer(struct exchange *exchange)
     if (exchange->client->loop->phase != SERVING)
         req->http1_is_persistent = 0;
     h2o_start_response(req, &exchange->generator);
-    if (response->body.length > 0 &&
+    if (mt_response_length(response) > 0 &&
         !h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"))) {
-        send_next(&exchange->generator, req);
+        if (response->has_page)
+            send_page(exchange);
+        else
+            send_next(&exchange->generator, req);
         return;
     }
     mt_buf_fini(&response->body);
     release_held(exchange->client->loop->server, &exchange->held_bytes);
     h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+}
+
+static void stop_waiting(struct exchange *exchange)
+{
+    struct loop *loop = exchange->client->loop;
+
+    if (!h2o_linklist_is_linked(&exchange->waits))
+        return;
+    h2o_linklist_unlink(&exchange->waits);
+    if (h2o_linklist_is_empty(&loop->waiting))
+        mt_gauge_set(&loop->has_waiting, 0);
 }
 
 static void dispose_exchange(void *data)
@@ -114,7 +174,9 @@ static void dispose_exchange(void *data)
         exchange->task->exchange = NULL;
         mt_gauge_set(&exchange->task->work.cancelled, 1);
     }
+    stop_waiting(exchange);
     mt_response_fini(&exchange->response);
+    mt_lease_return(exchange->lease);
     release_held(exchange->client->loop->server, &exchange->held_bytes);
 }
 
@@ -217,27 +279,126 @@ static void read_request(const h2o_req_t *req, struct mt_request *request)
     request->content_type = header_value(req, H2O_TOKEN_CONTENT_TYPE);
     request->content_encoding = header_value(req, H2O_TOKEN_CONTENT_ENCODING);
     request->accept_encoding = header_value(req, H2O_TOKEN_ACCEPT_ENCODING);
+    request->if_none_match = header_value(req, H2O_TOKEN_IF_NONE_MATCH);
     if (req->entity.base != NULL)
         request->body = (struct mt_slice){req->entity.base, req->entity.len};
+}
+
+/* Until the keeper has looked at the store again. */
+static void wait_for_keeper(struct exchange *exchange)
+{
+    struct loop *loop = exchange->client->loop;
+
+    exchange->ticket = mt_reader_ticket(loop->reader);
+    h2o_linklist_insert(&loop->waiting, &exchange->waits);
+    mt_gauge_set(&loop->has_waiting, 1);
+    if (exchange->ticket == loop->hurried)
+        return;
+    loop->hurried = exchange->ticket;
+    mt_keeper_hurry(loop->server->options->keeper);
+}
+
+/* What was asked keeps that much history in the window, or has it grow. */
+static void want(struct loop *loop, const struct mt_answer *result, enum mt_reading reading)
+{
+    const struct mt_logs_query *logs = &result->job.logs;
+
+    if (result->kind != MT_ANSWER_JOB) {
+        const struct mt_page *page = &result->response.page;
+
+        if (page->view != NULL)
+            mt_reader_want(loop->reader, (int64_t)(mt_view_records(page->view) - page->first));
+        return;
+    }
+    if (result->job.view != NULL || logs->skip > INT64_MAX - logs->limit)
+        return;
+    mt_reader_want(loop->reader, logs->limit + logs->skip);
+    mt_reader_settle(loop->reader);
+    if (reading == MT_READING_CURRENT)
+        mt_keeper_hurry(loop->server->options->keeper);
+}
+
+static void answer_request(struct exchange *exchange, enum mt_reading reading)
+{
+    struct loop *loop = exchange->client->loop;
+    bool is_current = reading == MT_READING_CURRENT;
+    struct mt_api_state state = {.draining = loop->phase != SERVING,
+                                 .now_s = exchange->now_s,
+                                 .tokens = loop->tokens.tokens,
+                                 .view = is_current ? loop->reader->lease->view : NULL,
+                                 .packer = &loop->packer};
+    struct mt_request request;
+    struct mt_answer result;
+
+    read_request(exchange->req, &request);
+    mt_api_answer(&request, &state, &result);
+    if (result.kind == MT_ANSWER_JOB && result.job.from_view != NULL &&
+        reading == MT_READING_STALE) {
+        mt_response_fini(&result.response);
+        mt_job_fini(&result.job);
+        wait_for_keeper(exchange);
+        return;
+    }
+    if (result.kind != MT_ANSWER_JOB || result.job.from_view != NULL)
+        want(loop, &result, reading);
+    exchange->response = result.response;
+    memcpy(exchange->token, result.job.remote.grant.name, sizeof exchange->token);
+    if (result.kind == MT_ANSWER_PAGE)
+        exchange->lease = mt_lease_take(loop->reader->lease);
+    if (result.kind == MT_ANSWER_JOB) {
+        if (submit(exchange, &result.job))
+            return;
+        mt_response_fail(&exchange->response, MT_ERR_OVERLOADED);
+    } else {
+        mt_job_fini(&result.job);
+    }
+    exchange->held_bytes = hold_body(loop->server, &exchange->response);
+    answer(exchange);
+}
+
+void mt_exchange_resume(struct loop *loop, int64_t now_ms)
+{
+    while (!h2o_linklist_is_empty(&loop->waiting)) {
+        struct exchange *exchange =
+            H2O_STRUCT_FROM_MEMBER(struct exchange, waits, loop->waiting.next);
+        enum mt_reading_end end = mt_reader_check(loop->reader, exchange->ticket);
+
+        /* those behind came later */
+        if (end == MT_READING_GOES_ON && now_ms - exchange->begun_ms < KEEPER_PATIENCE_MS)
+            return;
+        stop_waiting(exchange);
+        answer_request(exchange, end == MT_READING_DONE ? MT_READING_CURRENT : MT_READING_UNKNOWN);
+    }
+}
+
+/*
+ * Once in a turn is enough for all whose requests had come when it began. Of a client that sends
+ * several at once the next may have come later.
+ */
+static enum mt_reading look(struct client *client)
+{
+    struct loop *loop = client->loop;
+
+    if (loop->read_turn != loop->turn || client->turn == loop->turn) {
+        loop->reading = mt_reader_look(loop->reader);
+        loop->read_turn = loop->turn;
+    }
+    client->turn = loop->turn;
+    return loop->reading;
 }
 
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct client *client = mt_client_of(req);
-    struct loop *loop = client->loop;
-    struct mt_api_state state = {.draining = loop->phase != SERVING,
-                                 .now_s = mt_clock_wall_s(),
-                                 .tokens = loop->tokens.tokens};
     struct exchange *exchange =
         h2o_mem_alloc_shared(&req->pool, sizeof *exchange, dispose_exchange);
-    struct mt_request request;
-    struct mt_answer result;
 
     (void)self;
     *exchange = (struct exchange){.generator = {.proceed = send_next},
                                   .req = req,
                                   .client = client,
-                                  .begun_ms = mt_clock_monotonic_ms()};
+                                  .begun_ms = mt_clock_monotonic_ms(),
+                                  .now_s = mt_clock_wall_s()};
     mt_response_init(&exchange->response);
     client->exchange = exchange;
     client->requests++;
@@ -247,19 +408,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
      */
     if (req->entity.base != NULL)
         req->http1_is_persistent = 0;
-    read_request(req, &request);
-    mt_api_answer(&request, &state, &result);
-    exchange->response = result.response;
-    memcpy(exchange->token, result.job.remote.grant.name, sizeof exchange->token);
-    if (result.kind == MT_ANSWER_JOB) {
-        if (submit(exchange, &result.job))
-            return 0;
-        mt_response_fail(&exchange->response, MT_ERR_OVERLOADED);
-    } else {
-        mt_job_fini(&result.job);
-    }
-    exchange->held_bytes = hold_body(loop->server, &exchange->response);
-    answer(exchange);
+    answer_request(exchange, look(client));
     return 0;
 }
 

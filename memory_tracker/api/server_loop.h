@@ -9,6 +9,7 @@
 
 #include "api/client_watch.h"
 #include "api/http.h"
+#include "api/keeper.h"
 #include "api/peer.h"
 #include "api/server.h"
 #include "api/threads.h"
@@ -55,6 +56,14 @@ struct loop {
     h2o_linklist_t clients;
     h2o_linklist_t lingering;
     size_t tasks; /* with workers */
+    struct mt_reader *reader;
+    enum mt_reading reading; /* of this turn, if read_turn is turn */
+    uint64_t turn;           /* counts them */
+    uint64_t read_turn;
+    struct mt_packer packer;
+    h2o_linklist_t waiting;      /* exchanges, until the keeper has looked; oldest first */
+    int64_t hurried;             /* the ticket for which it was last asked to */
+    struct mt_gauge has_waiting; /* 1: the keeper is to wake this loop */
 };
 
 /* A connection; from accept to the close of its socket. */
@@ -64,6 +73,7 @@ struct client {
     h2o_socket_t *sock;
     struct exchange *exchange; /* the request in progress, or NULL */
     uint64_t requests;         /* begun on this connection */
+    uint64_t turn;             /* of the loop when the last one began */
     int64_t accepted_ms;
     struct mt_client_watch watch;
     bool shut;    /* no more input is taken */
@@ -79,9 +89,15 @@ struct exchange {
     struct client *client;
     struct task *task; /* NULL: no worker has it */
     struct mt_response response;
+    struct mt_lease *lease; /* of the view that has the body, or NULL */
     int64_t held_bytes;
-    size_t sent; /* bytes of the body handed on */
+    size_t sent;          /* bytes of the body handed on; */
+    h2o_iovec_t *slices;  /* or where it is a page, what is left of it */
+    size_t slice_count;   /* all of them */
+    h2o_linklist_t waits; /* in loop->waiting, if linked; */
+    int64_t ticket;       /* for what; see mt_reader_check */
     int64_t begun_ms;
+    int64_t now_s;                      /* the wall clock then */
     char token[MT_TOKEN_NAME_MOST + 1]; /* name of the token that it came with, or "" */
 };
 
@@ -118,6 +134,9 @@ void mt_loop_complain(struct loop *loop, const char *what);
 
 /* mt_exchange_register: requests under host are answered by it; while configuring. */
 void mt_exchange_register(h2o_hostconf_t *host);
+
+/* mt_exchange_resume: goes on with those that waited for the keeper; to be called in every turn. */
+void mt_exchange_resume(struct loop *loop, int64_t now_ms);
 
 /* mt_exchange_on_finished: answers what workers handed back; the loop's receiver. */
 void mt_exchange_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages);

@@ -61,6 +61,29 @@ void *mt_slot_fill(struct mt_slot *slot, void *value)
     return atomic_compare_exchange_strong(&slot->value, &present, value) ? value : present;
 }
 
+void mt_gauge_raise(struct mt_gauge *gauge, int64_t value)
+{
+    int64_t seen = atomic_load(&gauge->value);
+
+    while (seen < value && !atomic_compare_exchange_weak(&gauge->value, &seen, value))
+        continue;
+}
+
+int64_t mt_gauge_take(struct mt_gauge *gauge)
+{
+    return atomic_exchange(&gauge->value, 0);
+}
+
+bool mt_letterbox_is_full(const struct mt_letterbox *box)
+{
+    return atomic_load(&box->thing) != NULL;
+}
+
+void *mt_letterbox_swap(struct mt_letterbox *box, void *thing)
+{
+    return atomic_exchange(&box->thing, thing);
+}
+
 struct mt_guard {
     pthread_rwlock_t lock;
 };
@@ -346,6 +369,7 @@ struct handle {
 struct worker {
     struct mt_pool *pool;
     struct handle handles[PURPOSE_COUNT];
+    struct mt_packer packer;
 };
 
 static bool is_cancelled(void *context)
@@ -408,12 +432,20 @@ static void open_store(struct mt_pool *pool, struct handle *handle, enum purpose
 }
 
 /* The store did not answer in time, or not at all: recent history may do. */
-static bool stand_in(const struct mt_pool *pool, struct mt_work *work)
+static bool stand_in(struct worker *worker, struct mt_work *work)
 {
-    const struct mt_standby *standby = &pool->options.standby;
+    const struct mt_standby *standby = &worker->pool->options.standby;
 
     return standby->answer != NULL &&
-           standby->answer(standby->context, &work->job, &work->response);
+           standby->answer(standby->context, &work->job, &worker->packer, &work->response);
+}
+
+/* The answer is known, and only takes some time to put into its form. */
+static bool answer_from_view(struct worker *worker, struct mt_work *work)
+{
+    const struct mt_job *job = &work->job;
+
+    return job->view != NULL && job->from_view(job, job->view, &worker->packer, &work->response);
 }
 
 static void run_job(struct worker *worker, struct mt_work *work)
@@ -431,7 +463,7 @@ static void run_job(struct worker *worker, struct mt_work *work)
         return;
     tell(worker->pool, purpose, &error);
     if (mt_err_http_status(error.code) == 503)
-        (void)stand_in(worker->pool, work);
+        (void)stand_in(worker, work);
     /* a handle that failed may be one on a file that is gone: the next job gets a new one */
     if (error.code != MT_OK && handle->store != NULL &&
         mt_clock_monotonic_ms() - handle->opened_ms >= worker->pool->options.reopen_after_ms)
@@ -454,14 +486,16 @@ static void do_work(struct worker *worker, struct mt_work *work)
     mt_response_init(&work->response);
     if (is_cancelled(work))
         mt_response_fail(&work->response, MT_ERR_CANCELLED);
-    else if (is_away(worker->pool, &work->job, &why)) {
+    else if (answer_from_view(worker, work)) {
+        /* the store is not needed */
+    } else if (is_away(worker->pool, &work->job, &why)) {
         struct mt_error known = {0};
 
-        if (!stand_in(worker->pool, work))
+        if (!stand_in(worker, work))
             work->job.run(&work->job, NULL, &why, &work->response, &known);
     } else if (mt_clock_monotonic_ms() < work->job.deadline_ms)
         run_job(worker, work);
-    else if (!stand_in(worker->pool, work))
+    else if (!stand_in(worker, work))
         mt_response_fail(&work->response, MT_ERR_DEADLINE);
     work->done(work);
 }
@@ -506,6 +540,7 @@ static void *run_worker(void *context)
         do_work(&worker, work);
     for (enum purpose i = 0; i < PURPOSE_COUNT; i++)
         mt_store_close(worker.handles[i].store);
+    mt_packer_fini(&worker.packer);
     return NULL;
 }
 

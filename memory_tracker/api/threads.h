@@ -57,6 +57,21 @@ void *mt_slot_get(const struct mt_slot *slot);
 /* mt_slot_fill: puts value there unless there is one already; returns what is there then. */
 void *mt_slot_fill(struct mt_slot *slot, void *value);
 
+/* mt_gauge_raise: to value, unless it is that much already. */
+void mt_gauge_raise(struct mt_gauge *gauge, int64_t value);
+
+/* mt_gauge_take: its value; 0 from then on. */
+int64_t mt_gauge_take(struct mt_gauge *gauge);
+
+/* Where a thread leaves one thing for another; zero-initialised it is empty. */
+struct mt_letterbox {
+    void *_Atomic thing;
+};
+
+bool mt_letterbox_is_full(const struct mt_letterbox *box);
+/* mt_letterbox_swap: puts thing (NULL: nothing) there; returns what was there, for the caller. */
+void *mt_letterbox_swap(struct mt_letterbox *box, void *thing);
+
 struct mt_guard; /* a lock that one writer holds, or any number of readers */
 
 struct mt_guard *mt_guard_new(void);         /* NULL: no memory */
@@ -106,7 +121,8 @@ struct mt_standby {
      * is set then, is MISSING. */
     bool (*is_away)(void *context, struct mt_error *why);
     /* Answers a job instead of the store. False, *response untouched, if it cannot. */
-    bool (*answer)(void *context, const struct mt_job *job, struct mt_response *response);
+    bool (*answer)(void *context, const struct mt_job *job, struct mt_packer *packer,
+                   struct mt_response *response);
     /* What became of a job that tried the store; code MT_OK: all went well. Logs it. */
     void (*tell)(void *context, const struct mt_error *outcome);
     /* Has another value each time the store came back: handles from before are to be replaced. */

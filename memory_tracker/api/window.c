@@ -578,6 +578,11 @@ void mt_window_end_history(struct mt_window *window)
     window->is_whole = false;
 }
 
+void mt_window_begin_history(struct mt_window *window)
+{
+    window->is_whole = true;
+}
+
 void mt_window_resize(struct mt_window *window, size_t records, int64_t now_s)
 {
     window->options.records = records;
@@ -587,6 +592,14 @@ void mt_window_resize(struct mt_window *window, size_t records, int64_t now_s)
 size_t mt_window_records(const struct mt_window *window)
 {
     return window->count;
+}
+
+bool mt_window_oldest(const struct mt_window *window, int64_t *timestamp)
+{
+    if (window->segment_count == 0)
+        return false;
+    *timestamp = window->segments[0]->timestamps[0];
+    return true;
 }
 
 bool mt_window_is_whole(const struct mt_window *window)

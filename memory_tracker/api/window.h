@@ -79,11 +79,18 @@ enum mt_err mt_window_extend(struct mt_window *window, struct mt_batch *batch, i
 /* mt_window_end_history: there are, or may be, records before the first one that it holds. */
 void mt_window_end_history(struct mt_window *window);
 
+/* mt_window_begin_history: there is nothing before the first record that it holds. */
+void mt_window_begin_history(struct mt_window *window);
+
 /* mt_window_resize: another size; the oldest records beyond it leave, a segment at a time. */
 void mt_window_resize(struct mt_window *window, size_t records, int64_t now_s);
 
 /* mt_window_records: how many it holds, those of the future too. */
 size_t mt_window_records(const struct mt_window *window);
+
+/* mt_window_oldest: the second of its first record, Unix s. False, *timestamp untouched: it has
+ * none. */
+bool mt_window_oldest(const struct mt_window *window, int64_t *timestamp);
 
 /* mt_window_is_whole: it holds the history from its first record on. */
 bool mt_window_is_whole(const struct mt_window *window);

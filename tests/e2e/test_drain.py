@@ -83,11 +83,11 @@ def test_a_request_half_sent_is_waited_for(home, start_api):
 def test_a_worker_at_its_job_is_waited_for(home, start_api):
     fill(home, 10)
     api = start_api(**PATIENT)
-    assert api.get("/memory-logs").status == 200
+    assert api.get("/readyz").status == 200
     lock = sqlite3.connect(home.db, isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
     with api.connect() as connection, connection.makefile("rb") as stream:
-        connection.sendall(b"GET /memory-logs HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
         assert api.get("/healthz").status == 200
         begin_to_stop(api)
         lock.execute("ROLLBACK")

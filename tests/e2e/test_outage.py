@@ -42,6 +42,13 @@ def totals(response):
     return [entry["total"] for entry in response.json()]
 
 
+def wait_for_totals(api, expected):
+    """What a store on a server got is in the answers a second later."""
+    return wait_until(
+        lambda: totals(r := api.get("/memory-logs")) == expected and r, 30, f"totals {expected}"
+    )
+
+
 def assert_away(response):
     assert response.status == 503
     assert response.json() == {"detail": "Service unavailable."}
@@ -67,8 +74,9 @@ def test_memory_answers_while_the_store_is_away(mongodb_home, proxy, start):
     # from the first request on, whether the store is known to be away or not
     response = api.get("/memory-logs?limit=2")
     assert totals(response) == [2, 3]
-    assert 0 <= int(response.headers["age"]) <= 60
+    assert 0 <= int(response.headers.get("age", 0)) <= 60
     unready = wait_away(api)
+    assert 0 <= int(api.get("/memory-logs").headers["age"]) <= 60
     assert unready.json()["status"] == "unavailable"
     assert f"127.0.0.1:{proxy.port}" in unready.json()["reason"]
     assert int(unready.headers["retry-after"]) > 0
@@ -102,7 +110,8 @@ def test_after_the_limit_it_is_silent(mongodb_home, proxy, start):
     def silent():
         response = api.get("/memory-logs")
         if response.status == 200:
-            ages.append(int(response.headers["age"]))
+            # none for as long as it may still take what it knows for all there is
+            ages.append(int(response.headers.get("age", 0)))
         return response if response.status != 200 else None
 
     assert_away(wait_until(silent, 30, "503"))
@@ -174,8 +183,9 @@ def test_a_store_that_swallows_everything(mongodb_home, proxy, start):
     api = start()
     proxy.on("*", act=black_hole)
     response = api.get("/memory-logs")
-    assert totals(response) == [1, 2] and int(response.headers["age"]) >= 0
+    assert totals(response) == [1, 2]
     wait_away(api)
+    assert int(api.get("/memory-logs").headers["age"]) >= 0
     # once that is known, no request is passed on any more
     silent = len(proxy.seen)
     for _ in range(30):
@@ -218,8 +228,8 @@ def test_a_server_that_is_killed_and_started_again(mongodb_home, start_ferret, s
     store_minutes(home, 2)
     store_minutes(home, 4, host="b")
     wait_back(api)
-    response = api.get("/memory-logs")
-    assert totals(response) == [1, 2, 3, 4] and "age" not in response.headers
+    response = wait_for_totals(api, [1, 2, 3, 4])
+    assert "age" not in response.headers
 
 
 def test_late_records_reach_memory(mongodb_home, proxy, start):
@@ -227,12 +237,12 @@ def test_late_records_reach_memory(mongodb_home, proxy, start):
     api = start()
     store_minutes(mongodb_home, 3)
     store_minutes(mongodb_home, 5, host="b")
-    # answered without a delay by the store itself
-    assert totals(api.get("/memory-logs")) == [1, 3, 5, 5]
+    wait_for_totals(api, [1, 3, 5, 5])
     polled = len(proxy.seen)
     # each look for what is new takes a few messages: these are several looks
     wait_until(lambda: len(proxy.seen) >= polled + 20, 30, "polls")
     proxy.refuse()
+    wait_away(api)
     response = api.get("/memory-logs")
     assert totals(response) == [1, 3, 5, 5] and "age" in response.headers
 

@@ -94,6 +94,8 @@ static void assert_response(struct mt_answer *answer, int status, const char *bo
                             int retry_after_s)
 {
     assert_int_equal(answer->response.status, status);
+    if (answer->response.has_page && !answer->response.is_gzip)
+        mt_page_render(&answer->response.page, &answer->response.body);
     assert_string_equal(mt_buf_string(&answer->response.body), body);
     assert_string_equal(answer->response.content_type, "application/json");
     assert_int_equal(answer->response.retry_after_s, retry_after_s);
@@ -131,13 +133,13 @@ static void test_logs_can_be_answered_from_memory(void **state)
     struct mt_answer answer = ask("/memory-logs", "limit=1&skip=1", false);
 
     (void)state;
-    assert_true(answer.job.from_window(&answer.job, view, &answer.response));
+    assert_true(answer.job.from_view(&answer.job, view, NULL, &answer.response));
     assert_response(&answer, 200, "[{\"timestamp\":1647033660,\"total\":2,\"free\":1,\"used\":1}]",
                     0);
     mt_response_fini(&answer.response);
 
     answer = ask("/memory-logs", "skip=3", false);
-    assert_true(answer.job.from_window(&answer.job, view, &answer.response));
+    assert_true(answer.job.from_view(&answer.job, view, NULL, &answer.response));
     assert_response(&answer, 200, "[]", 0);
     mt_response_fini(&answer.response);
 
@@ -145,14 +147,14 @@ static void test_logs_can_be_answered_from_memory(void **state)
     mt_view_unref(view);
     view = mt_window_publish(window);
     answer = ask("/memory-logs", "limit=4", false);
-    assert_false(answer.job.from_window(&answer.job, view, &answer.response));
+    assert_false(answer.job.from_view(&answer.job, view, NULL, &answer.response));
     assert_int_equal(answer.response.body.length, 0);
     mt_response_fini(&answer.response);
     mt_view_unref(view);
     mt_window_free(window);
 
     answer = ask("/readyz", "", false);
-    assert_null(answer.job.from_window);
+    assert_null(answer.job.from_view);
     mt_response_fini(&answer.response);
 }
 

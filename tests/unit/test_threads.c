@@ -362,8 +362,10 @@ static bool stand_in_is_away(void *context, struct mt_error *why)
     return true;
 }
 
-static bool stand_in_answer(void *context, const struct mt_job *job, struct mt_response *response)
+static bool stand_in_answer(void *context, const struct mt_job *job, struct mt_packer *packer,
+                            struct mt_response *response)
 {
+    (void)packer;
     assert_ptr_equal(context, &stand_in);
     assert_non_null(job->run);
     mt_gauge_add(&stand_in.asked, 1);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "api/follower.h"
+#include "api/keeper.h"
 #include "api/view.h"
 #include "api/window.h"
 #include "base/clock.h"
@@ -104,20 +104,37 @@ static enum mt_err fake_token(struct mt_store *store, struct mt_token *token,
     return code;
 }
 
-/* Order and limit are the window's business as far as this goes: fewer than it holds are here. */
+static int by_time(const void *a, const void *b)
+{
+    const struct mt_record *one = *(const struct mt_record *const *)a;
+    const struct mt_record *two = *(const struct mt_record *const *)b;
+
+    return one->timestamp < two->timestamp ? -1 : one->timestamp > two->timestamp;
+}
+
 static enum mt_err fake_scan(struct mt_store *store, const struct mt_query *query, mt_emit *emit,
                              void *context, struct mt_error *error)
 {
+    int64_t end = query->to != 0 ? query->to : query->now_s + MT_FUTURE_SLACK_S + 1;
+    const struct mt_record **found;
+    size_t number = 0;
+    size_t first;
     enum mt_err code;
 
     (void)store;
     lock();
     code = fails(fake.scan_fails, error);
     fake.scans += query->from == 0;
-    for (size_t i = fake.pruned; code == MT_OK && i < fake.count; i++)
-        if (fake.records[i].timestamp >= query->from &&
-            fake.records[i].timestamp <= query->now_s + MT_FUTURE_SLACK_S)
-            code = emit(context, &fake.records[i], error);
+    found = calloc(fake.count + 1, sizeof *found);
+    for (size_t i = fake.pruned; i < fake.count; i++)
+        if (fake.records[i].timestamp >= query->from && fake.records[i].timestamp < end)
+            found[number++] = &fake.records[i];
+    qsort(found, number, sizeof *found, by_time);
+    first = query->limit > 0 && (size_t)query->limit < number ? number - (size_t)query->limit : 0;
+    for (size_t i = first; code == MT_OK && i < number; i++)
+        code = emit(context, found[query->order == MT_OLDEST_FIRST ? i : number - 1 - (i - first)],
+                    error);
+    free(found);
     unlock();
     return code;
 }
@@ -182,10 +199,12 @@ static void arrive(int64_t timestamp, int64_t total_mib)
     unlock();
 }
 
-static bool render(const struct mt_job *job, struct mt_view *view, struct mt_response *response)
+static bool render(const struct mt_job *job, struct mt_view *view, struct mt_packer *packer,
+                   struct mt_response *response)
 {
     struct mt_page page;
 
+    (void)packer;
     if (!mt_view_page(view, job->logs.limit, job->logs.skip, job->now_s, &page))
         return false;
     mt_response_json(response, 200, "");
@@ -198,13 +217,13 @@ static const char *ask(const struct mt_standby *standby, int64_t limit, int64_t 
 {
     static char text[128];
     struct mt_job job = {
-        .from_window = render, .logs = {.limit = limit}, .now_s = mt_clock_wall_s()};
+        .from_view = render, .logs = {.limit = limit}, .now_s = mt_clock_wall_s()};
     struct mt_response response;
     size_t length = 0;
 
     mt_response_init(&response);
     (void)snprintf(text, sizeof text, "?");
-    if (standby->answer(standby->context, &job, &response)) {
+    if (standby->answer(standby->context, &job, NULL, &response)) {
         text[0] = '\0';
         for (const char *at = mt_buf_string(&response.body);
              (at = strstr(at, "\"total\":")) != NULL; at++)
@@ -262,22 +281,27 @@ static int64_t count(const int64_t *what)
     return value;
 }
 
-static struct mt_follower *start_pausing(int64_t stale_limit_ms, int poll_ms, int refused_pause_ms,
+static struct mt_keeper *start_pausing(int64_t stale_limit_ms, int poll_ms, int refused_pause_ms,
                                          struct mt_standby *standby)
 {
-    struct mt_follower_options options = {.store = "fake://here",
-                                          .timeout_ms = 77,
-                                          .poll_ms = poll_ms,
-                                          .refused_pause_ms = refused_pause_ms,
-                                          .stale_limit_ms = stale_limit_ms};
-    struct mt_follower *follower = NULL;
+    struct mt_keeper_options options = {.store = "fake://here",
+                                        .readers = 1,
+                                        .least_records = MT_WINDOW_RECORDS,
+                                        .memory_bytes = 64 << 20,
+                                        .timeout_ms = 77,
+                                        .poll_ms = poll_ms,
+                                        .refused_pause_ms = refused_pause_ms,
+                                        .trusted_ms = 1000,
+                                        .stale_limit_ms = stale_limit_ms,
+                                        .forget_ms = NEVER_MS};
+    struct mt_keeper *keeper = NULL;
 
-    assert_int_equal(mt_follower_start(&options, &follower, NULL), MT_OK);
-    *standby = mt_follower_standby(follower);
-    return follower;
+    assert_int_equal(mt_keeper_start(&options, &keeper, NULL), MT_OK);
+    *standby = mt_keeper_standby(keeper);
+    return keeper;
 }
 
-static struct mt_follower *start(int64_t stale_limit_ms, int poll_ms, struct mt_standby *standby)
+static struct mt_keeper *start(int64_t stale_limit_ms, int poll_ms, struct mt_standby *standby)
 {
     return start_pausing(stale_limit_ms, poll_ms, 0, standby);
 }
@@ -286,11 +310,11 @@ static void test_it_knows_what_is_there_and_what_arrives(void **state)
 {
     int64_t now_s = mt_clock_wall_s();
     struct mt_standby standby;
-    struct mt_follower *follower;
+    struct mt_keeper *keeper;
 
     (void)state;
     arrive(now_s, 1);
-    follower = start(NEVER_MS, POLL_MS, &standby);
+    keeper = start(NEVER_MS, POLL_MS, &standby);
     wait_for(&standby, 10, "1");
     arrive(now_s + 60, 2);
     wait_for(&standby, 10, "1 2");
@@ -303,7 +327,7 @@ static void test_it_knows_what_is_there_and_what_arrives(void **state)
     wait_for(&standby, 2, "2 6");
     assert_int_equal(count(&fake.scans), 1);
     assert_int_equal(count(&fake.opened), 1);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
     assert_int_equal(count(&fake.closed), 1);
 }
 
@@ -311,28 +335,28 @@ static void test_more_than_one_page_of_changes_arrives_at_once(void **state)
 {
     int64_t now_s = mt_clock_wall_s() - MOST;
     struct mt_standby standby;
-    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_keeper *keeper = start(NEVER_MS, POLL_MS, &standby);
 
     (void)state;
     wait_for(&standby, 10, "");
     for (int64_t i = 0; i < 10000; i++)
         arrive(now_s + i, i);
     wait_for(&standby, 2, "9998 9999");
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
     /* and as many to begin with */
-    follower = start(NEVER_MS, POLL_MS, &standby);
+    keeper = start(NEVER_MS, POLL_MS, &standby);
     wait_for(&standby, 2, "9998 9999");
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_a_refused_login_is_not_tried_with_each_poll(void **state)
 {
-    struct mt_follower *follower;
+    struct mt_keeper *keeper;
     struct mt_standby standby;
 
     (void)state;
     set(&fake.open_fails, MT_ERR_PERMISSION);
-    follower = start_pausing(NEVER_MS, POLL_MS, REFUSED_MS, &standby);
+    keeper = start_pausing(NEVER_MS, POLL_MS, REFUSED_MS, &standby);
     assert_int_equal(wait_away(&standby, true).code, MT_ERR_PERMISSION);
     while (count(&fake.tries) < TRIES)
         nap();
@@ -341,14 +365,14 @@ static void test_a_refused_login_is_not_tried_with_each_poll(void **state)
     /* and when it is let in all is as ever */
     set(&fake.open_fails, MT_OK);
     (void)wait_away(&standby, false);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_it_answers_while_the_store_is_away(void **state)
 {
     int64_t now_s = mt_clock_wall_s();
     struct mt_standby standby;
-    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_keeper *keeper = start(NEVER_MS, POLL_MS, &standby);
     struct mt_error why;
     int64_t returns;
 
@@ -371,13 +395,13 @@ static void test_it_answers_while_the_store_is_away(void **state)
     wait_for(&standby, 10, "1 2");
     /* what it missed came as changes */
     assert_int_equal(count(&fake.scans), 1);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_it_is_silent_about_what_is_too_old(void **state)
 {
     struct mt_standby standby;
-    struct mt_follower *follower = start(1100, POLL_MS, &standby);
+    struct mt_keeper *keeper = start(1100, POLL_MS, &standby);
     int64_t age_s = -1;
     int64_t oldest_s = 0;
     int64_t until_ms;
@@ -396,44 +420,44 @@ static void test_it_is_silent_about_what_is_too_old(void **state)
     }
     assert_string_equal(ask(&standby, 10, NULL), "?");
     assert_int_equal(oldest_s, 1);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 
     /* nothing is known of a store that was away from the start */
-    follower = start(NEVER_MS, POLL_MS, &standby);
+    keeper = start(NEVER_MS, POLL_MS, &standby);
     (void)wait_away(&standby, true);
     assert_string_equal(ask(&standby, 10, NULL), "?");
     set(&fake.open_fails, MT_OK);
     set(&fake.changes_fails, MT_OK);
     wait_for(&standby, 10, "1");
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_questions_that_only_the_store_answers(void **state)
 {
     struct mt_standby standby;
-    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_keeper *keeper = start(NEVER_MS, POLL_MS, &standby);
     struct mt_job job = {0};
     struct mt_response response;
 
     (void)state;
     wait_for(&standby, 10, "");
     mt_response_init(&response);
-    assert_false(standby.answer(standby.context, &job, &response));
+    assert_false(standby.answer(standby.context, &job, NULL, &response));
     assert_true(response.age_s == -1);
     mt_response_fini(&response);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_a_store_that_forgot_is_read_anew(void **state)
 {
     int64_t now_s = mt_clock_wall_s();
     struct mt_standby standby;
-    struct mt_follower *follower;
+    struct mt_keeper *keeper;
 
     (void)state;
     arrive(now_s, 1);
     arrive(now_s + 1, 2);
-    follower = start(NEVER_MS, POLL_MS, &standby);
+    keeper = start(NEVER_MS, POLL_MS, &standby);
     wait_for(&standby, 10, "1 2");
     lock();
     fake.pruned = 1;
@@ -452,19 +476,19 @@ static void test_a_store_that_forgot_is_read_anew(void **state)
     set(&fake.scan_fails, MT_OK);
     wait_for(&standby, 10, "1 2");
     (void)wait_away(&standby, false);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_a_store_that_only_is_slow_is_not_away(void **state)
 {
     struct mt_standby standby;
-    struct mt_follower *follower;
+    struct mt_keeper *keeper;
     struct mt_error why;
     int64_t pings;
 
     (void)state;
     set(&fake.scan_fails, MT_ERR_DEADLINE);
-    follower = start(NEVER_MS, POLL_MS, &standby);
+    keeper = start(NEVER_MS, POLL_MS, &standby);
     pings = count(&fake.pings);
     while (count(&fake.pings) < pings + 2)
         nap();
@@ -477,13 +501,13 @@ static void test_a_store_that_only_is_slow_is_not_away(void **state)
     set(&fake.scan_fails, MT_OK);
     wait_for(&standby, 10, "");
     (void)wait_away(&standby, false);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_an_error_of_a_worker_makes_it_look_at_once(void **state)
 {
     struct mt_standby standby;
-    struct mt_follower *follower = start(NEVER_MS, NEVER_MS, &standby);
+    struct mt_keeper *keeper = start(NEVER_MS, NEVER_MS, &standby);
     struct mt_error error = {0};
     int64_t until_ms = mt_clock_monotonic_ms() + 30000;
     struct mt_error why;
@@ -497,13 +521,13 @@ static void test_an_error_of_a_worker_makes_it_look_at_once(void **state)
         nap();
     }
     assert_true(standby.is_away(standby.context, &why));
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile(void **state)
 {
     struct mt_standby standby;
-    struct mt_follower *follower = start(NEVER_MS, POLL_MS, &standby);
+    struct mt_keeper *keeper = start(NEVER_MS, POLL_MS, &standby);
     struct mt_error why;
     int64_t polls;
 
@@ -523,25 +547,25 @@ static void test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile(v
     unlock();
     why = wait_away(&standby, true);
     assert_int_equal(why.code, MT_ERR_UNAVAILABLE);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static void test_an_answer_that_comes_after_a_failed_poll_outweighs_it(void **state)
 {
     struct mt_standby standby;
-    struct mt_follower *follower;
+    struct mt_keeper *keeper;
     struct mt_error why;
     int64_t returns;
 
     (void)state;
     set(&fake.open_fails, MT_ERR_UNAVAILABLE);
-    follower = start(NEVER_MS, NEVER_MS, &standby);
+    keeper = start(NEVER_MS, NEVER_MS, &standby);
     (void)wait_away(&standby, true);
     returns = standby.returns(standby.context);
     standby.tell(standby.context, &(struct mt_error){0});
     assert_false(standby.is_away(standby.context, &why));
     assert_int_equal(standby.returns(standby.context), returns + 1);
-    mt_follower_stop(follower);
+    mt_keeper_stop(keeper);
 }
 
 static int begin(void **state)

@@ -1,0 +1,195 @@
+"""ETag, If-None-Match, Cache-Control, Vary and gzip of GET /memory-logs, by sockets and by curl."""
+
+import gzip
+import json
+import subprocess
+import zlib
+
+import pytest
+
+from support import http_exchange
+from support.clients import fill
+from support.waiting import wait_until
+
+HOUR = 3600
+DAY = 86400
+NOW = 1647039541
+GZIP = {"Accept-Encoding": "gzip"}
+
+# in the window, in the window once it has grown, and from the store each time
+PAGES = ["", "?limit=1", "?limit=600&skip=7", "?limit=5000", "?skip=999999999999", "?limit=10&skip=20000"]
+
+
+def rows(*numbers):
+    lines = "".join(f"{NOW - HOUR + n},8192,{n % 8192},{8192 - n % 8192}\n" for n in numbers)
+    return f"timestamp,total,free,used\n{lines}"
+
+
+def assert_validated(answer, status=200):
+    assert answer.status == status, answer.head
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["vary"].lower() == "accept-encoding"
+    tag = answer.headers["etag"]
+    assert tag[0] == tag[-1] == '"' and len(tag) > 10 and "W/" not in tag
+    return tag
+
+
+@pytest.fixture
+def api(home, start_api):
+    fill(home, 30_000)
+    return start_api(threads=2)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_one_tag_wherever_it_comes_from(home, start_api, api, page):
+    target = f"/memory-logs{page}"
+    first = api.get(target)
+    tag = assert_validated(first)
+    # too little for the window to grow, on loops of its own, and after a restart
+    other = start_api(threads=1, window_memory="1MiB")
+    for _ in range(20):
+        for one in api, other:
+            answer = one.get(target)
+            assert assert_validated(answer) == tag
+            assert answer.body == first.body
+    head = api.get(target, "HEAD")
+    assert assert_validated(head) == tag
+    assert head.body == b""
+    assert head.headers["content-length"] == str(len(first.body))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_who_has_it_already_gets_no_body(api, page):
+    target = f"/memory-logs{page}"
+    tag = assert_validated(api.get(target))
+    with api.connect() as connection:
+        for value in tag, f"W/{tag}", f'"a", {tag} , W/"b"', "*":
+            for method in "GET", "HEAD":
+                answer = http_exchange(connection, target, method, {"If-None-Match": value})
+                assert assert_validated(answer, 304) == tag
+                assert answer.body == b""
+                for name in "content-type", "content-encoding", "transfer-encoding":
+                    assert name not in answer.headers
+        # the connection is as good as before
+        for value in '"other"', tag[:-1], tag.strip('"'), "":
+            answer = http_exchange(connection, target, headers={"If-None-Match": value})
+            assert assert_validated(answer) == tag
+            assert len(answer.body) == int(answer.headers["content-length"])
+        old = {"If-Modified-Since": "Sun, 06 Nov 2044 08:49:37 GMT"}
+        assert http_exchange(connection, target, headers=old).status == 200
+
+
+def test_other_answers_are_not_validated(api):
+    for target in "/memory-logs?limit=0", "/healthz", "/readyz", "/nothing":
+        answer = api.get(target, headers={"If-None-Match": "*", **GZIP})
+        assert answer.status in (200, 404, 422)
+        for name in "etag", "cache-control", "content-encoding":
+            assert name not in answer.headers, target
+
+
+def test_a_tag_changes_with_the_history(home, start_api):
+    home.import_csv(rows(-2 * DAY, 0, 60, 120))
+    api = start_api(clock=home.clock(NOW), threads=2)
+    seen = {}
+    with api.connect() as connection:
+
+        def ask(target, **headers):
+            return http_exchange(connection, target, headers=headers)
+
+        tag = ask("/memory-logs").headers["etag"]
+        for number in 180, 181, 90, 5, 240:
+            home.import_csv(rows(number))
+            answer = ask("/memory-logs", **{"If-None-Match": tag})
+            assert answer.status == 200
+            assert f'"timestamp":{NOW - HOUR + number},' in answer.text
+            assert answer.body not in seen.values()
+            tag = answer.headers["etag"]
+            assert tag not in seen
+            seen[tag] = answer.body
+            assert ask("/memory-logs", **{"If-None-Match": tag}).status == 304
+        # what arrives elsewhere leaves a page as it is
+        tag = ask("/memory-logs?limit=1").headers["etag"]
+        home.import_csv(rows(7))
+        assert ask("/memory-logs?limit=1", **{"If-None-Match": tag}).status == 304
+        # and what went is not in the history any more
+        tag = ask("/memory-logs?limit=100").headers["etag"]
+        done = home.run("memory-tracker", "prune", "--before", str(NOW - DAY))
+        assert done.returncode == 0, done.stderr
+        answer = ask("/memory-logs?limit=100", **{"If-None-Match": tag})
+        assert answer.status == 200
+        assert f'"timestamp":{NOW - HOUR - 2 * DAY},' not in answer.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_gzip_is_the_same_bytes_when_unpacked(home, start_api, api, page):
+    target = f"/memory-logs{page}"
+    plain = api.get(target)
+    other = start_api(threads=1, window_memory="1MiB")
+    tags = set()
+    for one in (api, other) * 3:
+        packed = one.get(target, headers=GZIP)
+        tags.add(assert_validated(packed))
+        if len(plain.body) < 1024:
+            assert "content-encoding" not in packed.headers
+            assert packed.body == plain.body
+            assert tags == {plain.headers["etag"]}
+            continue
+        assert packed.headers["content-encoding"] == "gzip"
+        # one member, and nothing after it
+        member = zlib.decompressobj(31)
+        assert member.decompress(packed.body) == plain.body
+        assert member.eof and member.unused_data == b""
+        assert gzip.decompress(packed.body) == plain.body
+        head = one.get(target, "HEAD", GZIP)
+        assert head.headers["content-encoding"] == "gzip"
+        assert assert_validated(head) in tags
+        assert head.body == b""
+        # another representation, with a tag of its own
+        assert plain.headers["etag"] not in tags
+        assert one.get(target, headers={"If-None-Match": plain.headers["etag"], **GZIP}).status == 200
+        again = one.get(target, headers={"If-None-Match": packed.headers["etag"], **GZIP})
+        assert assert_validated(again, 304) in tags
+        assert one.get(target, headers={"If-None-Match": packed.headers["etag"]}).status == 200
+    assert len(tags) == 1
+
+
+@pytest.mark.parametrize(
+    "accepts, packs",
+    [
+        ("gzip", True), ("GZIP;q=0.5", True), ("deflate, gzip, br", True), ("*", True), ("gzip;q=1, *;q=0", True),
+        ("gzip;q=0", False), ("identity", False), ("br", False), ("*;q=0", False), ("gzip;q=0, *", False),
+        ("identity;q=1, gzip;q=0.2", False), ("", False),
+    ],
+)  # fmt: skip
+def test_gzip_is_for_those_who_accept_it(api, accepts, packs):
+    answer = api.get("/memory-logs?limit=100", headers={"Accept-Encoding": accepts})
+    assert_validated(answer)
+    assert (answer.headers.get("content-encoding") == "gzip") == packs
+    body = gzip.decompress(answer.body) if packs else answer.body
+    assert len(json.loads(body)) == 100
+
+
+def test_curl_understands_it(api):
+    for page in "limit=3", "limit=777", "limit=29999", "limit=30000":
+        url = f"{api.url}/memory-logs?{page}"
+        plain = subprocess.run(["curl", "-sS", "--fail", url], check=True, capture_output=True).stdout
+        packed = subprocess.run(
+            ["curl", "-sS", "--fail", "--compressed", url], check=True, capture_output=True
+        )
+        assert packed.stdout == plain
+        assert len(json.loads(plain)) == int(page.split("=")[1])
+
+
+def test_a_client_on_each_loop_sees_one_history(home, start_api):
+    fill(home, 3000)
+    for threads in 1, 2, 4:
+        api = start_api(threads=threads)
+        connections = [api.connect() for _ in range(4 * threads)]
+        tags = set()
+        for target in "/memory-logs", "/memory-logs?limit=2000", "/memory-logs?limit=2500":
+            for connection in connections:
+                tags.add((target, http_exchange(connection, target).headers["etag"]))
+        assert len(tags) == 3
+        for connection in connections:
+            connection.close()
+        wait_until(lambda: api.get("/memory-logs?limit=2500").status == 200)
