@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/utc.h"
 
-enum { DAY_S = 86400, HOUR_S = 3600, AIM_MS = 500 };
+enum { DAY_S = 86400, HOUR_S = 3600, AIM_MS = 500, TRIES = 3 };
 
 enum mt_err mt_tend_open(const char *uri, const struct mt_store_options *options,
                          struct mt_store **store, struct mt_error *error)
@@ -59,6 +59,11 @@ static enum mt_err take_oldest(void *context, const struct mt_record *record,
     return mt_error_set(error, MT_ERR_CANCELLED, "enough");
 }
 
+struct progress {
+    int64_t day; /* the oldest one, the last time */
+    int tries;   /* how often it was not removed */
+};
+
 /* the oldest record before that second, if there is one */
 static enum mt_err find_oldest(struct mt_store *store, int64_t before, struct oldest *oldest,
                                struct mt_error *error)
@@ -77,8 +82,24 @@ static enum mt_err find_oldest(struct mt_store *store, int64_t before, struct ol
     return result;
 }
 
+/* Others may remove the same at the same time, but what is found again and again is not removed. */
+static enum mt_err check_progress(struct progress *progress, int64_t pruned, int64_t oldest,
+                                  struct mt_error *error)
+{
+    char day[MT_UTC_SIZE];
+
+    if (pruned > 0 || day_of(oldest) != progress->day)
+        progress->tries = 0;
+    progress->day = day_of(oldest);
+    if (pruned > 0 || ++progress->tries < TRIES)
+        return MT_OK;
+    mt_utc_format(progress->day, day);
+    return mt_error_set(error, MT_ERR_FAILED,
+                        "the store has records of %.10s, but removes none of them", day);
+}
+
 static enum mt_err remove_before(struct mt_store *store, struct mt_pruning *pruning, int64_t oldest,
-                                 int64_t end, struct mt_error *error)
+                                 int64_t end, struct progress *progress, struct mt_error *error)
 {
     int64_t pruned = 0;
     enum mt_err result = mt_store_prune(store, end, &pruned, error);
@@ -89,7 +110,7 @@ static enum mt_err remove_before(struct mt_store *store, struct mt_pruning *prun
         pruning->records += pruned;
         pruning->end = end;
     }
-    return result;
+    return result == MT_OK ? check_progress(progress, pruned, oldest, error) : result;
 }
 
 /* In strides of some days that take about AIM_MS: each makes whoever follows the store begin anew,
@@ -99,6 +120,7 @@ static enum mt_err prune_by_time(struct mt_store *store, struct mt_pruning *prun
 {
     int64_t bound = bound_of(pruning);
     int64_t days = 1;
+    struct progress progress = {0};
     struct oldest oldest;
     enum mt_err result;
 
@@ -113,7 +135,8 @@ static enum mt_err prune_by_time(struct mt_store *store, struct mt_pruning *prun
         if (*stopped)
             return MT_OK;
         end = day_of(oldest.timestamp) + days * DAY_S;
-        result = remove_before(store, pruning, oldest.timestamp, end < bound ? end : bound, error);
+        result = remove_before(store, pruning, oldest.timestamp, end < bound ? end : bound,
+                               &progress, error);
         if (result != MT_OK)
             return result;
         if (mt_clock_monotonic_ms() - begun_ms < AIM_MS / 2)
@@ -131,6 +154,7 @@ static enum mt_err prune_by_size(struct mt_store *store, struct mt_pruning *prun
                                  struct mt_error *error)
 {
     int64_t today = day_of(pruning->now_s);
+    struct progress progress = {0};
     struct oldest oldest = {0};
     enum mt_err result = mt_store_size(store, &pruning->size, error);
 
@@ -146,7 +170,7 @@ static enum mt_err prune_by_size(struct mt_store *store, struct mt_pruning *prun
         if (*stopped)
             break;
         result = remove_before(store, pruning, oldest.timestamp, day_of(oldest.timestamp) + DAY_S,
-                               error);
+                               &progress, error);
         if (result == MT_OK)
             result = mt_store_size(store, &pruning->size, error);
     }

@@ -16,7 +16,7 @@ struct fake {
     int64_t sealed_until; /* day */
     int prunes, compactions;
     enum mt_err prune_result, compact_result;
-    bool never_done;
+    bool never_done, removes_nothing;
     bool has_rival; /* who removes the oldest day just before it is looked for */
     char order[64];
 };
@@ -84,7 +84,7 @@ static enum mt_err prune(struct mt_store *store, int64_t before, int64_t *pruned
     assert_int_equal(before % DAY, 0);
     if (fake->prune_result != MT_OK)
         return mt_error_set(error, fake->prune_result, "no prune today");
-    for (int64_t day = 0; day < before / DAY; day++) {
+    for (int64_t day = 0; day < before / DAY && !fake->removes_nothing; day++) {
         *pruned += fake->records[day];
         fake->records[day] = 0;
     }
@@ -310,6 +310,23 @@ static void test_prune_fails(void **state)
     assert_int_equal(fake.compactions, 0);
 }
 
+static void test_what_is_not_removed_is_not_removed_for_ever(void **state)
+{
+    (void)state;
+    for (int by_size = 0; by_size < 2; by_size++) {
+        struct fake fake = make_fake(3);
+        struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = by_size ? -MIB : DAY}};
+        struct mt_error error = {0};
+
+        fake.removes_nothing = true;
+        assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_ERR_FAILED);
+        assert_string_equal(error.text,
+                            "the store has records of 1970-01-04, but removes none of them");
+        assert_int_equal(fake.prunes, 3);
+        assert_false(tending.pruning.is_done);
+    }
+}
+
 static bool after_two(void *context)
 {
     return ++*(int *)context > 2;
@@ -401,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_size_waits_for_sealing),
         cmocka_unit_test(test_size_where_nothing_can_be_sealed),
         cmocka_unit_test(test_prune_fails),
+        cmocka_unit_test(test_what_is_not_removed_is_not_removed_for_ever),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_foretold),
         cmocka_unit_test(test_hours),
