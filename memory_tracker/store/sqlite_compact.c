@@ -342,12 +342,13 @@ static enum mt_err seal_due(struct compacting *compacting, struct mt_error *erro
     bool found = true;
     enum mt_err err = MT_OK;
 
-    while (err == MT_OK && found && !is_over(compaction)) {
+    while (err == MT_OK && found) {
         struct mt_error failure = {0};
         bool is_stored = false;
 
+        /* looked for first: who has no time for a day still learns whether there is one */
         err = find_next(compacting, &day, &found, error);
-        if (err != MT_OK || !found)
+        if (err != MT_OK || !found || is_over(compaction))
             break;
         err = seal_day(compacting, &day, &is_stored, &failure);
         if (is_of_a_day(err) && worst.code == MT_OK)
