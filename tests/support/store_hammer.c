@@ -12,7 +12,7 @@
 
 #include "store/store.h"
 
-enum { BATCH_MOST = 120, KEPT = 400 };
+enum { BATCH_MOST = 120, KEPT = 3000 };
 
 static int fail(const char *what, const struct mt_error *error)
 {
