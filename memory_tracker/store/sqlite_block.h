@@ -170,6 +170,11 @@ enum mt_err mt_sqlite_put_block(struct sqlite_store *store, const struct sqlite_
  * counts follow. */
 enum mt_err mt_sqlite_drop_block(struct sqlite_store *store, int64_t id, struct mt_error *error);
 
+/* mt_sqlite_count_less: inside the caller's transaction, that many records of a host-day are not
+ * counted any more, as the trigger on memory_log does for each. */
+enum mt_err mt_sqlite_count_less(struct sqlite_store *store, int64_t host_id, int64_t day,
+                                 int64_t records, struct mt_error *error);
+
 enum mt_err mt_sqlite_compact(struct mt_store *base, struct mt_compaction *compaction,
                               struct mt_error *error);
 enum mt_err mt_sqlite_size(struct mt_store *base, int64_t *bytes, struct mt_error *error);

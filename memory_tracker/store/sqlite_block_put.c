@@ -434,6 +434,12 @@ static enum mt_err count(struct sqlite_store *store, const char *const *statemen
     return err;
 }
 
+enum mt_err mt_sqlite_count_less(struct sqlite_store *store, int64_t host_id, int64_t day,
+                                 int64_t records, struct mt_error *error)
+{
+    return count(store, count_less_sql, host_id, day, records, error);
+}
+
 enum mt_err mt_sqlite_put_sealed(struct sqlite_store *store, const struct mt_sqlite_sealed *sealed,
                                  struct mt_error *error)
 {
