@@ -31,7 +31,8 @@ struct sqlite_store {
     uint8_t column_field[64]; /* the field of a column of blocks + 1; 0: none that is known */
     int64_t columns_known_to; /* id of the latest block that this is certain of */
     struct mt_block_codec codec;
-    bool is_verified; /* errors do not advise what is just being done */
+    bool is_verified;    /* errors do not advise what is just being done */
+    int64_t scan_memory; /* about how many bytes of blocks a scan has at once; 0: the usual */
 };
 
 /* A row of memory_log as read. */

@@ -73,7 +73,7 @@ static void advance(struct mt_sqlite_merge *merge)
         *top = merge->heads[--merge->head_count];
     } else {
         top->index = is_newest_first(merge) ? top->index - 1 : top->index + 1;
-        top->key = key_of(merge, top->sealed->part, top->index);
+        top->key = key_of(merge, top->listed->part, top->index);
     }
     if (merge->head_count > 1)
         sift_down(merge, 0);
@@ -84,13 +84,13 @@ static int compare_heads(const void *a, const void *b)
     const struct mt_sqlite_head *left = a;
     const struct mt_sqlite_head *right = b;
 
-    return strcmp(left->sealed->part->host, right->sealed->part->host);
+    return strcmp(left->listed->part->host, right->listed->part->host);
 }
 
-static enum mt_err add_head(struct mt_sqlite_merge *merge, struct mt_sqlite_sealed_block *sealed,
+static enum mt_err add_head(struct mt_sqlite_merge *merge, struct mt_sqlite_listed *listed,
                             int64_t from, int64_t to, struct mt_error *error)
 {
-    const struct mt_sqlite_part *part = sealed->part;
+    const struct mt_sqlite_part *part = listed->part;
     size_t first = mt_sqlite_part_at(part, from);
     size_t end = mt_sqlite_part_at(part, to);
     size_t index = is_newest_first(merge) ? end - 1 : first;
@@ -102,20 +102,20 @@ static enum mt_err add_head(struct mt_sqlite_merge *merge, struct mt_sqlite_seal
                error);
     if (err == MT_OK)
         merge->heads[merge->head_count++] =
-            (struct mt_sqlite_head){key_of(merge, part, index), 0, sealed, index, end - first};
+            (struct mt_sqlite_head){key_of(merge, part, index), 0, listed, index, end - first};
     return err;
 }
 
 static enum mt_err make_heads(struct mt_sqlite_merge *merge, int64_t from, int64_t to,
                               struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &merge->scan->sealed;
+    struct mt_sqlite_listing *listing = &merge->scan->listing;
     enum mt_err err = MT_OK;
 
     merge->head_count = 0;
-    for (size_t i = 0; i < sealed->count && err == MT_OK; i++)
-        if (mt_sqlite_sealed_has(&sealed->blocks[i], from, to) && sealed->blocks[i].part != NULL)
-            err = add_head(merge, &sealed->blocks[i], from, to, error);
+    for (size_t i = 0; i < listing->count && err == MT_OK; i++)
+        if (mt_sqlite_listing_has(&listing->blocks[i], from, to) && listing->blocks[i].part != NULL)
+            err = add_head(merge, &listing->blocks[i], from, to, error);
     if (merge->head_count > 1)
         qsort(merge->heads, merge->head_count, sizeof *merge->heads, compare_heads);
     for (size_t i = 0; i < merge->head_count; i++)
@@ -165,18 +165,18 @@ static enum mt_err hand_out(struct mt_sqlite_merge *merge, const struct mt_sqlit
 
     if (emit == NULL) {
         if (found->row == NULL)
-            found->sealed->is_wanted = true;
+            found->listed->is_wanted = true;
         return MT_OK;
     }
     if (found->row != NULL)
         return emit(context, &found->row->record, error);
-    if (merge->record_of != found->sealed->part) {
-        memcpy(record->host, found->sealed->part->host, sizeof record->host);
-        merge->record_of = found->sealed->part;
+    if (merge->record_of != found->listed->part) {
+        memcpy(record->host, found->listed->part->host, sizeof record->host);
+        merge->record_of = found->listed->part;
     }
-    record->timestamp = mt_sqlite_number(&found->sealed->part->timestamps, found->index);
-    set_boot(record, found->sealed->part, found->index);
-    set_values(record, found->sealed->part, found->index,
+    record->timestamp = mt_sqlite_number(&found->listed->part->timestamps, found->index);
+    set_boot(record, found->listed->part, found->index);
+    set_values(record, found->listed->part, found->index,
                merge->scan->query->fields & MT_FIELD_ALL);
     return emit(context, record, error);
 }
@@ -240,7 +240,7 @@ static enum mt_err take_second(struct mt_sqlite_merge *merge, int64_t second,
         int order = -1;
 
         while (err == MT_OK && at < loose_count && order < 0) {
-            order = strcmp(merge->loose[at]->record.host, head.sealed->part->host);
+            order = strcmp(merge->loose[at]->record.host, head.listed->part->host);
             order = is_newest_first(merge) ? -order : order;
             if (order < 0)
                 err =
@@ -250,7 +250,7 @@ static enum mt_err take_second(struct mt_sqlite_merge *merge, int64_t second,
         if (err == MT_OK && order == 0)
             at++;
         if (err == MT_OK)
-            err = add_found(merge, (struct mt_sqlite_found){NULL, head.sealed, head.index}, error);
+            err = add_found(merge, (struct mt_sqlite_found){NULL, head.listed, head.index}, error);
         advance(merge);
     }
     for (; err == MT_OK && at < loose_count; at++)

@@ -10,7 +10,7 @@
 struct mt_sqlite_head {
     int64_t key; /* its timestamp; negative where the newest comes first */
     size_t rank; /* of its host, in the order of output */
-    struct mt_sqlite_sealed_block *sealed;
+    struct mt_sqlite_listed *listed;
     size_t index;
     size_t left;
 };
@@ -18,7 +18,7 @@ struct mt_sqlite_head {
 /* A record: a loose row, or one of a piece. */
 struct mt_sqlite_found {
     const struct sqlite_row *row; /* or NULL */
-    struct mt_sqlite_sealed_block *sealed;
+    struct mt_sqlite_listed *listed;
     size_t index;
 };
 
@@ -35,16 +35,16 @@ struct mt_sqlite_merge {
     size_t head_capacity;
     const struct sqlite_row **loose; /* of one second */
     size_t loose_capacity;
-    struct mt_sqlite_found *second; /* the same, and what is sealed */
+    struct mt_sqlite_found *second; /* the same, and what is listed */
     size_t second_count;
     size_t second_capacity;
-    struct mt_record record; /* of what is sealed, as it is handed out */
+    struct mt_record record; /* of what is listed, as it is handed out */
     const struct mt_sqlite_part *record_of;
 };
 
 /*
  * mt_sqlite_merge: hands out the records of [from, to) of rows and of the parts that
- * scan->sealed has, which all have their names; a record that is in both once. emit NULL: marks
+ * scan->listing has, which all have their names; a record that is in both once. emit NULL: marks
  * those blocks whose records would be handed out as wanted instead.
  */
 enum mt_err mt_sqlite_merge(struct mt_sqlite_merge *merge, const struct sqlite_rows *rows,

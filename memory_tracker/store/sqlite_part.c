@@ -247,7 +247,7 @@ static enum mt_err leave_out_late(const struct mt_sqlite_scan *scan,
                                   const struct mt_sqlite_block_data *data, struct cut *cut,
                                   struct mt_error *error)
 {
-    if (mt_sqlite_sealed_is_clean(scan, &data->block))
+    if (mt_sqlite_listing_is_clean(scan, &data->block))
         return MT_OK;
     cut->late = malloc(cut->records + 1);
     if (cut->late == NULL)
@@ -289,11 +289,11 @@ static enum mt_err make_part(const struct mt_sqlite_scan *scan, struct mt_sqlite
     return err == MT_OK ? list_boots(scan, part, error) : err;
 }
 
-static bool is_missing(const struct mt_sqlite_sealed_block *sealed, enum mt_sqlite_depth depth,
+static bool is_missing(const struct mt_sqlite_listed *listed, enum mt_sqlite_depth depth,
                        int64_t from, int64_t to)
 {
-    return sealed->part == NULL || sealed->part->depth < depth || sealed->part->from > from ||
-           sealed->part->to < to;
+    return listed->part == NULL || listed->part->depth < depth || listed->part->from > from ||
+           listed->part->to < to;
 }
 
 /* its only record of the span is its first or its last one: no need to look */
@@ -301,7 +301,7 @@ static bool is_known(const struct mt_sqlite_scan *scan, const struct mt_sqlite_b
                      int64_t from, int64_t to, int64_t *second)
 {
     *second = block->last == from ? block->last : block->first;
-    return mt_sqlite_sealed_is_clean(scan, block) &&
+    return mt_sqlite_listing_is_clean(scan, block) &&
            (block->last == from || block->first == to - 1);
 }
 
@@ -315,36 +315,36 @@ static struct mt_sqlite_part *new_part(enum mt_sqlite_depth depth, int64_t from,
 }
 
 /* under the lock: the bytes of a block, or of what it was merged into; or it is gone */
-static enum mt_err fetch(struct mt_sqlite_scan *scan, struct mt_sqlite_sealed_block *sealed,
+static enum mt_err fetch(struct mt_sqlite_scan *scan, struct mt_sqlite_listed *listed,
                          enum mt_sqlite_depth depth, struct mt_error *error)
 {
     uint64_t fields = depth == MT_SQLITE_WHOLE ? scan->query->fields & MT_FIELD_ALL : 0;
     bool found = false;
     enum mt_err err = MT_OK;
 
-    sealed->data = calloc(1, sizeof *sealed->data);
-    if (sealed->data == NULL)
+    listed->data = calloc(1, sizeof *listed->data);
+    if (listed->data == NULL)
         return mt_sqlite_scan_no_memory(scan, error);
-    while (err == MT_OK && !found && !sealed->is_gone) {
+    while (err == MT_OK && !found && !listed->is_gone) {
         unsigned parts = depth == MT_SQLITE_WHOLE ? MT_SQLITE_PART_BOOT : 0;
 
-        if (!mt_sqlite_sealed_is_clean(scan, &sealed->block))
+        if (!mt_sqlite_listing_is_clean(scan, &listed->block))
             parts |= MT_SQLITE_PART_SEQ;
-        err = mt_sqlite_block_fetch(scan->store, &sealed->block, fields, parts, sealed->data,
+        err = mt_sqlite_block_fetch(scan->store, &listed->block, fields, parts, listed->data,
                                     &found, error);
         if (err != MT_OK || found)
             break;
-        scan->sealed.was_replaced = true;
-        err = mt_sqlite_find_block(scan->store, sealed->block.host_id, sealed->block.day,
-                                   &sealed->block, &found, error);
-        sealed->is_gone = !found;
+        scan->listing.was_replaced = true;
+        err = mt_sqlite_find_block(scan->store, listed->block.host_id, listed->block.day,
+                                   &listed->block, &found, error);
+        listed->is_gone = !found;
         found = false;
     }
-    if (err == MT_OK && !sealed->is_gone)
+    if (err == MT_OK && !listed->is_gone)
         return MT_OK;
-    mt_sqlite_block_fini(sealed->data);
-    free(sealed->data);
-    sealed->data = NULL;
+    mt_sqlite_block_fini(listed->data);
+    free(listed->data);
+    listed->data = NULL;
     return err;
 }
 
@@ -360,16 +360,16 @@ struct want {
 static enum mt_err fetch_some(struct mt_sqlite_scan *scan, const struct want *want, size_t *at,
                               size_t *fetched, struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     size_t bytes = 0;
     enum mt_err err = MT_OK;
 
     *fetched = 0;
-    for (; *at < sealed->count && err == MT_OK && bytes < FETCH_AT_ONCE; ++*at) {
-        struct mt_sqlite_sealed_block *block = &sealed->blocks[*at];
+    for (; *at < listing->count && err == MT_OK && bytes < FETCH_AT_ONCE; ++*at) {
+        struct mt_sqlite_listed *block = &listing->blocks[*at];
         int64_t second;
 
-        if (!mt_sqlite_sealed_has(block, want->from, want->to) ||
+        if (!mt_sqlite_listing_has(block, want->from, want->to) ||
             (want->wanted_only && !block->is_wanted) ||
             !is_missing(block, want->depth, want->cut_from, want->cut_to))
             continue;
@@ -397,7 +397,7 @@ static enum mt_err fetch_some(struct mt_sqlite_scan *scan, const struct want *wa
 }
 
 /* without the lock */
-static enum mt_err decode(struct mt_sqlite_scan *scan, struct mt_sqlite_sealed_block *sealed,
+static enum mt_err decode(struct mt_sqlite_scan *scan, struct mt_sqlite_listed *listed,
                           const struct want *want, struct mt_error *error)
 {
     struct mt_sqlite_part *part = new_part(want->depth, want->cut_from, want->cut_to);
@@ -405,8 +405,8 @@ static enum mt_err decode(struct mt_sqlite_scan *scan, struct mt_sqlite_sealed_b
 
     if (part == NULL)
         return mt_sqlite_scan_no_memory(scan, error);
-    part->data = sealed->data;
-    sealed->data = NULL;
+    part->data = listed->data;
+    listed->data = NULL;
     err = mt_sqlite_block_decode(scan->store, part->data, error);
     if (err == MT_OK)
         err = make_part(scan, part, want->cut_from, want->cut_to, error);
@@ -414,19 +414,19 @@ static enum mt_err decode(struct mt_sqlite_scan *scan, struct mt_sqlite_sealed_b
         mt_sqlite_part_free(part);
         return err;
     }
-    mt_sqlite_part_free(sealed->part);
-    sealed->part = part;
+    mt_sqlite_part_free(listed->part);
+    listed->part = part;
     return MT_OK;
 }
 
 /* what a record takes in a piece that is cut, for the choice of how much is cut next */
-static void measure(struct mt_sqlite_sealed *sealed)
+static void measure(struct mt_sqlite_listing *listing)
 {
     int64_t bytes = 0;
     int64_t records = 0;
 
-    for (size_t i = 0; i < sealed->count; i++) {
-        const struct mt_sqlite_part *part = sealed->blocks[i].part;
+    for (size_t i = 0; i < listing->count; i++) {
+        const struct mt_sqlite_part *part = listing->blocks[i].part;
 
         if (part == NULL || part->packed == NULL || part->depth < MT_SQLITE_WHOLE)
             continue;
@@ -434,19 +434,19 @@ static void measure(struct mt_sqlite_sealed *sealed)
         records += (int64_t)part->records;
     }
     if (records > 0)
-        sealed->record_bytes = bytes / records + bytes / records / 4 + 1;
+        listing->record_bytes = bytes / records + bytes / records / 4 + 1;
 }
 
 enum mt_err mt_sqlite_parts(struct mt_sqlite_scan *scan, enum mt_sqlite_depth depth,
                             bool wanted_only, int64_t from, int64_t to, int64_t cut_from,
                             int64_t cut_to, struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     const struct want want = {depth, wanted_only, from, to, cut_from, cut_to};
     size_t at = 0;
     size_t fetched = 0;
 
-    sealed->was_replaced = false;
+    listing->was_replaced = false;
     do {
         size_t begin = at;
         enum mt_err err = fetch_some(scan, &want, &at, &fetched, error);
@@ -454,32 +454,32 @@ enum mt_err mt_sqlite_parts(struct mt_sqlite_scan *scan, enum mt_sqlite_depth de
         if (fetched > 0)
             mt_sqlite_scan_let_go(scan);
         for (size_t i = begin; i < at && err == MT_OK; i++)
-            if (sealed->blocks[i].data != NULL)
-                err = decode(scan, &sealed->blocks[i], &want, error);
+            if (listing->blocks[i].data != NULL)
+                err = decode(scan, &listing->blocks[i], &want, error);
         if (err == MT_OK && fetched > 0)
             err = mt_sqlite_scan_check(scan, error);
         if (err != MT_OK)
             return err;
-    } while (at < sealed->count);
-    measure(sealed);
+    } while (at < listing->count);
+    measure(listing);
     return MT_OK;
 }
 
 enum mt_err mt_sqlite_parts_name(struct mt_sqlite_scan *scan, struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     enum mt_err err = MT_OK;
     bool is_held = false;
 
-    for (size_t i = 0; i < sealed->count && err == MT_OK; i++) {
-        struct mt_sqlite_part *part = sealed->blocks[i].part;
+    for (size_t i = 0; i < listing->count && err == MT_OK; i++) {
+        struct mt_sqlite_part *part = listing->blocks[i].part;
 
         if (part == NULL || part->is_named)
             continue;
         err = mt_sqlite_scan_hold(scan, error);
         is_held = true;
         if (err == MT_OK)
-            err = mt_sqlite_host_name(scan->store, sealed->blocks[i].block.host_id, part->host,
+            err = mt_sqlite_host_name(scan->store, listing->blocks[i].block.host_id, part->host,
                                       error);
         for (size_t j = 0; j < part->boot_count && err == MT_OK; j++)
             err = mt_sqlite_boot_uuid(scan->store, part->boots[j].id, part->boots[j].uuid, error);

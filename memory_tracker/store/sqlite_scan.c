@@ -292,7 +292,7 @@ static enum mt_err look(struct reader *reader, int64_t *from, int64_t *to, struc
     enum mt_err err = mt_sqlite_scan_hold(scan, error);
 
     if (err == MT_OK)
-        err = mt_sqlite_sealed_look(scan, scan->query->order == MT_NEWEST_FIRST, from, to, error);
+        err = mt_sqlite_listing_look(scan, scan->query->order == MT_NEWEST_FIRST, from, to, error);
     if (err != MT_OK)
         return err;
     return scan->shape == MT_SQLITE_SOME_HOSTS ? read_window(reader, from, to, error)
@@ -305,18 +305,19 @@ static enum mt_err choose_blocks(struct reader *reader, int64_t from, int64_t to
                                  struct mt_error *error)
 {
     struct mt_sqlite_scan *scan = reader->scan;
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     size_t count = 0;
     enum mt_err err;
 
-    for (size_t i = 0; i < sealed->count; i++) {
-        sealed->blocks[i].is_wanted = false;
-        count += mt_sqlite_sealed_has(&sealed->blocks[i], from, to);
+    for (size_t i = 0; i < listing->count; i++) {
+        listing->blocks[i].is_wanted = false;
+        count += mt_sqlite_listing_has(&listing->blocks[i], from, to);
     }
     *chosen = count > FEW_BLOCKS && scan->query->limit > 0 && to - from < SHORT_S;
     if (!*chosen)
         return MT_OK;
-    err = mt_sqlite_parts(scan, MT_SQLITE_TIMES, false, from, to, sealed->from, sealed->to, error);
+    err =
+        mt_sqlite_parts(scan, MT_SQLITE_TIMES, false, from, to, listing->from, listing->to, error);
     if (err == MT_OK)
         err = mt_sqlite_parts_name(scan, error);
     return err == MT_OK
@@ -329,18 +330,18 @@ static enum mt_err read_batch(struct reader *reader, mt_emit *emit, void *contex
                               struct mt_error *error)
 {
     struct mt_sqlite_scan *scan = reader->scan;
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     int64_t from = reader->from;
     int64_t to = reader->to;
     bool chosen = false;
     enum mt_err err = look(reader, &from, &to, error);
 
-    if (err == MT_OK && sealed->count > 0)
+    if (err == MT_OK && listing->count > 0)
         err = choose_blocks(reader, from, to, &chosen, error);
-    if (err == MT_OK && sealed->count > 0)
-        err = mt_sqlite_parts(scan, MT_SQLITE_WHOLE, chosen, from, to, sealed->from, sealed->to,
+    if (err == MT_OK && listing->count > 0)
+        err = mt_sqlite_parts(scan, MT_SQLITE_WHOLE, chosen, from, to, listing->from, listing->to,
                               error);
-    if (err == MT_OK && sealed->count > 0)
+    if (err == MT_OK && listing->count > 0)
         err = mt_sqlite_parts_name(scan, error);
     mt_sqlite_scan_let_go(scan);
     if (err == MT_OK)
@@ -428,7 +429,7 @@ enum mt_err mt_sqlite_scan(struct mt_store *base, const struct mt_query *query, 
     err = scan_all(&scan, emit, context, error);
     mt_buf_fini(&scan.hosts);
     free(scan.days);
-    mt_sqlite_sealed_fini(&scan.sealed);
+    mt_sqlite_listing_fini(&scan.listing);
     store->file.deadline_ms = 0;
     store->file.cancelled = NULL;
     return err;

@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 #include "store/sqlite.h"
-#include "store/sqlite_sealed.h"
+#include "store/sqlite_listing.h"
 
 enum mt_sqlite_shape {
     MT_SQLITE_ALL_HOSTS,  /* by the index memory_log_by_time, in order */
@@ -47,7 +47,7 @@ struct mt_sqlite_scan {
     int64_t skip_most;      /* so far skips reach */
     bool has_days;          /* days has been read */
     bool newest_day_is_cut; /* it has records from `upper` on, which do not match */
-    struct mt_sqlite_sealed sealed;
+    struct mt_sqlite_listing listing;
 };
 
 /* mt_sqlite_scan_hold: begins to look at what must be of one instant: takes the read lock, or goes

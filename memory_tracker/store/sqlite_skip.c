@@ -75,7 +75,7 @@ static enum mt_err end_of_blocks(struct mt_sqlite_scan *scan, int64_t to, int64_
 {
     int64_t day = 0;
     bool found = false;
-    enum mt_err err = mt_sqlite_sealed_day(scan, true, 0, (to - 1) / DAY_S, &day, &found, error);
+    enum mt_err err = mt_sqlite_listing_day(scan, true, 0, (to - 1) / DAY_S, &day, &found, error);
 
     *end = found ? (day + 1) * DAY_S : 0;
     return err;
@@ -93,9 +93,9 @@ static enum mt_err look_beyond(struct mt_sqlite_scan *scan, struct mt_error *err
     if (err == MT_OK)
         err = mt_sqlite_read_i64(scan->store, statement, &one, &scan->newest_day_is_cut, error);
     if (err == MT_OK && scan->upper < (day + 1) * DAY_S)
-        err = mt_sqlite_sealed_look_at_day(scan, day, error);
-    for (size_t i = 0; i < scan->sealed.count; i++)
-        if (mt_sqlite_sealed_has(&scan->sealed.blocks[i], scan->upper, INT64_MAX))
+        err = mt_sqlite_listing_look_at_day(scan, day, error);
+    for (size_t i = 0; i < scan->listing.count; i++)
+        if (mt_sqlite_listing_has(&scan->listing.blocks[i], scan->upper, INT64_MAX))
             scan->newest_day_is_cut = true;
     return err;
 }
@@ -201,7 +201,7 @@ static int64_t count_block(const struct mt_sqlite_scan *scan, const struct mt_sq
 {
     int64_t hour = from / HOUR_S * HOUR_S;
 
-    if (!mt_sqlite_sealed_is_clean(scan, block) || (block->first < from && hour < from) ||
+    if (!mt_sqlite_listing_is_clean(scan, block) || (block->first < from && hour < from) ||
         (block->last >= to && hour + HOUR_S > to))
         *is_exact = false;
     return block->hours[hour % DAY_S / HOUR_S];
@@ -211,18 +211,18 @@ static int64_t count_block(const struct mt_sqlite_scan *scan, const struct mt_sq
 static enum mt_err count_piece(struct mt_sqlite_scan *scan, int64_t from, int64_t to,
                                int64_t *records, bool *is_exact, struct mt_error *error)
 {
-    const struct mt_sqlite_sealed *sealed = &scan->sealed;
+    const struct mt_sqlite_listing *listing = &scan->listing;
     enum mt_err err = mt_sqlite_scan_hold(scan, error);
 
     *is_exact = true;
     *records = 0;
     if (err == MT_OK)
-        err = mt_sqlite_sealed_look_at_day(scan, from / DAY_S, error);
+        err = mt_sqlite_listing_look_at_day(scan, from / DAY_S, error);
     if (err == MT_OK)
         err = count(scan, from, to, records, error);
-    for (size_t i = 0; err == MT_OK && i < sealed->count && *is_exact; i++)
-        if (mt_sqlite_sealed_has(&sealed->blocks[i], from, to))
-            *records += count_block(scan, &sealed->blocks[i].block, from, to, is_exact);
+    for (size_t i = 0; err == MT_OK && i < listing->count && *is_exact; i++)
+        if (mt_sqlite_listing_has(&listing->blocks[i], from, to))
+            *records += count_block(scan, &listing->blocks[i].block, from, to, is_exact);
     return err;
 }
 
@@ -241,20 +241,20 @@ static int compare_newest_first(const void *a, const void *b)
 static enum mt_err raise_from(struct mt_sqlite_scan *scan, int64_t *from, int64_t to,
                               int64_t records, struct mt_error *error)
 {
-    const struct mt_sqlite_sealed *sealed = &scan->sealed;
+    const struct mt_sqlite_listing *listing = &scan->listing;
     int64_t *lasts;
     size_t count = 0;
 
-    if (sealed->count <= MANY_BLOCKS || records >= (int64_t)sealed->count)
+    if (listing->count <= MANY_BLOCKS || records >= (int64_t)listing->count)
         return MT_OK;
-    lasts = malloc(sealed->count * sizeof *lasts);
+    lasts = malloc(listing->count * sizeof *lasts);
     if (lasts == NULL)
         return mt_sqlite_scan_no_memory(scan, error);
-    for (size_t i = 0; i < sealed->count; i++)
-        if (mt_sqlite_sealed_has(&sealed->blocks[i], *from, to) &&
-            sealed->blocks[i].block.last < to &&
-            mt_sqlite_sealed_is_clean(scan, &sealed->blocks[i].block))
-            lasts[count++] = sealed->blocks[i].block.last;
+    for (size_t i = 0; i < listing->count; i++)
+        if (mt_sqlite_listing_has(&listing->blocks[i], *from, to) &&
+            listing->blocks[i].block.last < to &&
+            mt_sqlite_listing_is_clean(scan, &listing->blocks[i].block))
+            lasts[count++] = listing->blocks[i].block.last;
     if ((int64_t)count > records) {
         qsort(lasts, count, sizeof *lasts, compare_newest_first);
         *from = lasts[records];
@@ -300,11 +300,11 @@ static enum mt_err add_loose(struct mt_sqlite_scan *scan, struct seconds *second
 
 static void add_sealed(const struct mt_sqlite_scan *scan, struct seconds *seconds)
 {
-    for (size_t i = 0; i < scan->sealed.count; i++) {
-        const struct mt_sqlite_part *part = scan->sealed.blocks[i].part;
+    for (size_t i = 0; i < scan->listing.count; i++) {
+        const struct mt_sqlite_part *part = scan->listing.blocks[i].part;
         size_t end;
 
-        if (!mt_sqlite_sealed_has(&scan->sealed.blocks[i], seconds->from, seconds->to))
+        if (!mt_sqlite_listing_has(&scan->listing.blocks[i], seconds->from, seconds->to))
             continue;
         end = mt_sqlite_part_at(part, seconds->to);
         for (size_t j = mt_sqlite_part_at(part, seconds->from); j < end; j++)
@@ -327,7 +327,7 @@ static enum mt_err count_seconds(struct mt_sqlite_scan *scan, int64_t records,
         if (err == MT_OK)
             err = mt_sqlite_scan_hold(scan, error);
         if (err == MT_OK)
-            err = mt_sqlite_sealed_look_at_day(scan, from / DAY_S, error);
+            err = mt_sqlite_listing_look_at_day(scan, from / DAY_S, error);
         if (err == MT_OK)
             err = raise_from(scan, &seconds->from, seconds->to, records, error);
         cut_from = seconds->from;
@@ -337,7 +337,7 @@ static enum mt_err count_seconds(struct mt_sqlite_scan *scan, int64_t records,
             err = mt_sqlite_parts(scan, MT_SQLITE_TIMES, false, seconds->from, seconds->to,
                                   cut_from, seconds->to, error);
         /* what was loose at the look may be in the block by now: counted anew */
-    } while (err == MT_OK && scan->sealed.was_replaced);
+    } while (err == MT_OK && scan->listing.was_replaced);
     if (err == MT_OK)
         add_sealed(scan, seconds);
     return err;

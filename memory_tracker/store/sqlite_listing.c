@@ -1,4 +1,4 @@
-#include "store/sqlite_sealed.h"
+#include "store/sqlite_listing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,49 +9,49 @@ enum {
     DAY_S = 86400,
     HOUR_S = 3600,
     BLOCKS_AT_ONCE = 1024, /* more of them are looked at only where they are of one day */
-    MEMORY = 32 << 20,     /* what the pieces of one look may take, about */
+    MEMORY = 32 << 20,     /* what the pieces of one look take, about */
 };
 
-bool mt_sqlite_sealed_has(const struct mt_sqlite_sealed_block *sealed, int64_t from, int64_t to)
+bool mt_sqlite_listing_has(const struct mt_sqlite_listed *listed, int64_t from, int64_t to)
 {
-    return !sealed->is_gone && sealed->block.first < to && sealed->block.last >= from;
+    return !listed->is_gone && listed->block.first < to && listed->block.last >= from;
 }
 
-bool mt_sqlite_sealed_is_clean(const struct mt_sqlite_scan *scan,
-                               const struct mt_sqlite_block *block)
+bool mt_sqlite_listing_is_clean(const struct mt_sqlite_scan *scan,
+                                const struct mt_sqlite_block *block)
 {
     return block->last_seq <= scan->snapshot;
 }
 
-static void free_block(struct mt_sqlite_sealed_block *sealed)
+static void free_block(struct mt_sqlite_listed *listed)
 {
-    mt_sqlite_part_free(sealed->part);
-    sealed->part = NULL;
-    if (sealed->data != NULL)
-        mt_sqlite_block_fini(sealed->data);
-    free(sealed->data);
-    sealed->data = NULL;
+    mt_sqlite_part_free(listed->part);
+    listed->part = NULL;
+    if (listed->data != NULL)
+        mt_sqlite_block_fini(listed->data);
+    free(listed->data);
+    listed->data = NULL;
 }
 
-static void forget(struct mt_sqlite_sealed *sealed)
+static void forget(struct mt_sqlite_listing *listing)
 {
-    for (size_t i = 0; i < sealed->count; i++)
-        free_block(&sealed->blocks[i]);
-    sealed->count = 0;
-    sealed->is_known = false;
+    for (size_t i = 0; i < listing->count; i++)
+        free_block(&listing->blocks[i]);
+    listing->count = 0;
+    listing->is_known = false;
 }
 
-void mt_sqlite_sealed_fini(struct mt_sqlite_sealed *sealed)
+void mt_sqlite_listing_fini(struct mt_sqlite_listing *listing)
 {
-    forget(sealed);
-    free(sealed->blocks);
-    *sealed = (struct mt_sqlite_sealed){0};
+    forget(listing);
+    free(listing->blocks);
+    *listing = (struct mt_sqlite_listing){0};
 }
 
 /* *same: nobody has written to the file since the last time this was asked */
 static enum mt_err look_at_version(struct mt_sqlite_scan *scan, bool *same, struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     int64_t own_changes = sqlite3_total_changes64(scan->store->file.db);
     sqlite3_stmt *statement = NULL;
     int64_t version = 0;
@@ -63,9 +63,9 @@ static enum mt_err look_at_version(struct mt_sqlite_scan *scan, bool *same, stru
         err = mt_sqlite_read_i64(scan->store, statement, &version, &found, error);
     if (err != MT_OK)
         return err;
-    *same = version == sealed->data_version && own_changes == sealed->own_changes;
-    sealed->data_version = version;
-    sealed->own_changes = own_changes;
+    *same = version == listing->data_version && own_changes == listing->own_changes;
+    listing->data_version = version;
+    listing->own_changes = own_changes;
     return MT_OK;
 }
 
@@ -97,9 +97,9 @@ static const char *next_day_sql(const struct mt_sqlite_scan *scan, bool newest_f
     return mt_buf_string(sql);
 }
 
-enum mt_err mt_sqlite_sealed_day(struct mt_sqlite_scan *scan, bool newest_first, int64_t first_day,
-                                 int64_t last_day, int64_t *day, bool *found,
-                                 struct mt_error *error)
+enum mt_err mt_sqlite_listing_day(struct mt_sqlite_scan *scan, bool newest_first, int64_t first_day,
+                                  int64_t last_day, int64_t *day, bool *found,
+                                  struct mt_error *error)
 {
     struct mt_buf sql;
     sqlite3_stmt *statement = NULL;
@@ -123,18 +123,18 @@ enum mt_err mt_sqlite_sealed_day(struct mt_sqlite_scan *scan, bool newest_first,
 static enum mt_err add_block(struct mt_sqlite_scan *scan, const struct mt_sqlite_block *block,
                              struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
 
-    if (sealed->count == sealed->capacity) {
-        size_t capacity = sealed->capacity == 0 ? 8 : sealed->capacity * 2;
-        struct mt_sqlite_sealed_block *grown = realloc(sealed->blocks, capacity * sizeof *grown);
+    if (listing->count == listing->capacity) {
+        size_t capacity = listing->capacity == 0 ? 8 : listing->capacity * 2;
+        struct mt_sqlite_listed *grown = realloc(listing->blocks, capacity * sizeof *grown);
 
         if (grown == NULL)
             return mt_sqlite_scan_no_memory(scan, error);
-        sealed->blocks = grown;
-        sealed->capacity = capacity;
+        listing->blocks = grown;
+        listing->capacity = capacity;
     }
-    sealed->blocks[sealed->count++] = (struct mt_sqlite_sealed_block){.block = *block};
+    listing->blocks[listing->count++] = (struct mt_sqlite_listed){.block = *block};
     return MT_OK;
 }
 
@@ -174,13 +174,13 @@ static enum mt_err add_day(struct mt_sqlite_scan *scan, int64_t day, int64_t fro
 }
 
 /* how many records the blocks from number `first` on have in [from, to); exact for whole hours */
-static int64_t estimate(const struct mt_sqlite_sealed *sealed, size_t first, int64_t from,
+static int64_t estimate(const struct mt_sqlite_listing *listing, size_t first, int64_t from,
                         int64_t to)
 {
     int64_t records = 0;
 
-    for (size_t i = first; i < sealed->count; i++) {
-        const struct mt_sqlite_block *block = &sealed->blocks[i].block;
+    for (size_t i = first; i < listing->count; i++) {
+        const struct mt_sqlite_block *block = &listing->blocks[i].block;
         int64_t start = block->day * DAY_S;
 
         for (int hour = 0; hour < MT_BLOCK_HOURS; hour++, start += HOUR_S) {
@@ -194,19 +194,29 @@ static int64_t estimate(const struct mt_sqlite_sealed *sealed, size_t first, int
     return records;
 }
 
+/* how many records that take so many bytes each fit into memory */
+static int64_t most_of(const struct mt_sqlite_scan *scan, int64_t record_bytes)
+{
+    int64_t memory = scan->store->scan_memory > 0 ? scan->store->scan_memory : MEMORY;
+
+    return memory / record_bytes;
+}
+
 static int columns_of(const struct mt_sqlite_scan *scan)
 {
     return 2 + __builtin_popcountll(scan->query->fields & MT_FIELD_ALL);
 }
 
 /* closes in on as many hours of the one day that is known as fit into memory when they are cut */
-static void choose_hours(const struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
-                         int64_t *to)
+static void choose_hours(const struct mt_sqlite_scan *scan, int64_t day, bool newest_first,
+                         int64_t *from, int64_t *to)
 {
-    const struct mt_sqlite_sealed *sealed = &scan->sealed;
-    int64_t most =
-        MEMORY / (sealed->record_bytes > 0 ? sealed->record_bytes : INT64_C(4) * columns_of(scan));
-    int64_t at = newest_first ? *to : *from;
+    const struct mt_sqlite_listing *listing = &scan->listing;
+    int64_t most = most_of(scan, listing->record_bytes > 0 ? listing->record_bytes
+                                                           : INT64_C(4) * columns_of(scan));
+    int64_t start = day * DAY_S;
+    int64_t end = start + DAY_S;
+    int64_t at = newest_first ? (*to < end ? *to : end) : *from > start ? *from : start;
     int64_t records = 0;
 
     while (newest_first ? at > *from : at < *to) {
@@ -215,7 +225,7 @@ static void choose_hours(const struct mt_sqlite_scan *scan, bool newest_first, i
 
         if (newest_first ? next < *from : next > *to)
             next = newest_first ? *from : *to;
-        more = newest_first ? estimate(sealed, 0, next, at) : estimate(sealed, 0, at, next);
+        more = newest_first ? estimate(listing, 0, next, at) : estimate(listing, 0, at, next);
         if (records + more > most && records > 0)
             break;
         if (more > most) {
@@ -249,8 +259,8 @@ static void stop_at(bool newest_first, int64_t day, int64_t *from, int64_t *to)
 static enum mt_err add_days(struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
                             int64_t *to, struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
-    const int64_t most = MEMORY / (INT64_C(8) * columns_of(scan));
+    struct mt_sqlite_listing *listing = &scan->listing;
+    const int64_t most = most_of(scan, INT64_C(8) * columns_of(scan));
     int64_t first_day = *from / DAY_S;
     int64_t last_day = (*to - 1) / DAY_S;
     int64_t records = 0;
@@ -258,17 +268,17 @@ static enum mt_err add_days(struct mt_sqlite_scan *scan, bool newest_first, int6
     while (first_day <= last_day) {
         int64_t day = 0;
         bool found = false;
-        size_t before = sealed->count;
+        size_t before = listing->count;
         enum mt_err err =
-            mt_sqlite_sealed_day(scan, newest_first, first_day, last_day, &day, &found, error);
+            mt_sqlite_listing_day(scan, newest_first, first_day, last_day, &day, &found, error);
 
         if (err == MT_OK && found)
             err = add_day(scan, day, *from, *to, error);
         if (err != MT_OK || !found)
             return err;
-        records += estimate(sealed, before, *from, *to);
-        if (before > 0 && (records > most || sealed->count > BLOCKS_AT_ONCE)) {
-            sealed->count = before;
+        records += estimate(listing, before, *from, *to);
+        if (before > 0 && (records > most || listing->count > BLOCKS_AT_ONCE)) {
+            listing->count = before;
             stop_at(newest_first, day, from, to);
             return MT_OK;
         }
@@ -278,7 +288,7 @@ static enum mt_err add_days(struct mt_sqlite_scan *scan, bool newest_first, int6
             first_day = day + 1;
         if (records > most) {
             stop_at(newest_first, newest_first ? last_day : first_day, from, to);
-            choose_hours(scan, newest_first, from, to);
+            choose_hours(scan, day, newest_first, from, to);
             return MT_OK;
         }
         if (mt_sqlite_scan_is_long(scan)) {
@@ -298,18 +308,18 @@ static int compare_places(const struct mt_sqlite_block *a, const struct mt_sqlit
 }
 
 /* blocks never change: what was read of those that are still there is kept */
-static void keep_parts(struct mt_sqlite_sealed *sealed, struct mt_sqlite_sealed_block *old,
+static void keep_parts(struct mt_sqlite_listing *listing, struct mt_sqlite_listed *old,
                        size_t old_count)
 {
     size_t at = 0;
 
-    for (size_t i = 0; i < sealed->count; i++) {
-        const struct mt_sqlite_block *block = &sealed->blocks[i].block;
+    for (size_t i = 0; i < listing->count; i++) {
+        const struct mt_sqlite_block *block = &listing->blocks[i].block;
 
-        while (at < old_count && compare_places(&old[at].block, block, sealed->newest_first) < 0)
+        while (at < old_count && compare_places(&old[at].block, block, listing->newest_first) < 0)
             at++;
         if (at < old_count && old[at].block.id == block->id) {
-            sealed->blocks[i].part = old[at].part;
+            listing->blocks[i].part = old[at].part;
             old[at].part = NULL;
         }
     }
@@ -318,29 +328,29 @@ static void keep_parts(struct mt_sqlite_sealed *sealed, struct mt_sqlite_sealed_
     free(old);
 }
 
-static bool is_inside(const struct mt_sqlite_sealed *sealed, bool newest_first, int64_t from,
+static bool is_inside(const struct mt_sqlite_listing *listing, bool newest_first, int64_t from,
                       int64_t to)
 {
-    return sealed->is_known && !sealed->is_one_day && sealed->newest_first == newest_first &&
-           (newest_first ? to > sealed->from && to <= sealed->to
-                         : from >= sealed->from && from < sealed->to);
+    return listing->is_known && !listing->is_one_day && listing->newest_first == newest_first &&
+           (newest_first ? to > listing->from && to <= listing->to
+                         : from >= listing->from && from < listing->to);
 }
 
-static void close_in(const struct mt_sqlite_sealed *sealed, bool newest_first, int64_t *from,
+static void close_in(const struct mt_sqlite_listing *listing, bool newest_first, int64_t *from,
                      int64_t *to)
 {
-    if (newest_first && sealed->from > *from)
-        *from = sealed->from;
-    else if (!newest_first && sealed->to < *to)
-        *to = sealed->to;
+    if (newest_first && listing->from > *from)
+        *from = listing->from;
+    else if (!newest_first && listing->to < *to)
+        *to = listing->to;
 }
 
-enum mt_err mt_sqlite_sealed_look(struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
-                                  int64_t *to, struct mt_error *error)
+enum mt_err mt_sqlite_listing_look(struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
+                                   int64_t *to, struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
-    struct mt_sqlite_sealed_block *old = sealed->blocks;
-    size_t old_count = sealed->count;
+    struct mt_sqlite_listing *listing = &scan->listing;
+    struct mt_sqlite_listed *old = listing->blocks;
+    size_t old_count = listing->count;
     bool same = false;
     enum mt_err err;
 
@@ -349,28 +359,28 @@ enum mt_err mt_sqlite_sealed_look(struct mt_sqlite_scan *scan, bool newest_first
     err = look_at_version(scan, &same, error);
     if (err != MT_OK)
         return err;
-    if (is_inside(sealed, newest_first, *from, *to)) {
-        close_in(sealed, newest_first, from, to);
+    if (is_inside(listing, newest_first, *from, *to)) {
+        close_in(listing, newest_first, from, to);
         if (same)
             return MT_OK;
     }
-    sealed->blocks = NULL;
-    sealed->count = 0;
-    sealed->capacity = 0;
-    sealed->newest_first = newest_first;
-    sealed->is_one_day = false;
+    listing->blocks = NULL;
+    listing->count = 0;
+    listing->capacity = 0;
+    listing->newest_first = newest_first;
+    listing->is_one_day = false;
     err = add_days(scan, newest_first, from, to, error);
-    keep_parts(sealed, old, old_count);
-    sealed->is_known = err == MT_OK;
-    sealed->from = *from;
-    sealed->to = *to;
+    keep_parts(listing, old, old_count);
+    listing->is_known = err == MT_OK;
+    listing->from = *from;
+    listing->to = *to;
     return err;
 }
 
-enum mt_err mt_sqlite_sealed_look_at_day(struct mt_sqlite_scan *scan, int64_t day,
-                                         struct mt_error *error)
+enum mt_err mt_sqlite_listing_look_at_day(struct mt_sqlite_scan *scan, int64_t day,
+                                          struct mt_error *error)
 {
-    struct mt_sqlite_sealed *sealed = &scan->sealed;
+    struct mt_sqlite_listing *listing = &scan->listing;
     int64_t from = day * DAY_S;
     int64_t to = from + DAY_S;
     int64_t there = 0;
@@ -378,15 +388,15 @@ enum mt_err mt_sqlite_sealed_look_at_day(struct mt_sqlite_scan *scan, int64_t da
     bool same = false;
     enum mt_err err = look_at_version(scan, &same, error);
 
-    if (err != MT_OK || (same && sealed->is_known && sealed->is_one_day && sealed->from == from))
+    if (err != MT_OK || (same && listing->is_known && listing->is_one_day && listing->from == from))
         return err;
-    forget(sealed);
-    err = mt_sqlite_sealed_day(scan, true, day, day, &there, &found, error);
+    forget(listing);
+    err = mt_sqlite_listing_day(scan, true, day, day, &there, &found, error);
     if (err == MT_OK && found)
         err = add_day(scan, day, from, to, error);
-    sealed->is_known = err == MT_OK;
-    sealed->is_one_day = true;
-    sealed->from = from;
-    sealed->to = to;
+    listing->is_known = err == MT_OK;
+    listing->is_one_day = true;
+    listing->from = from;
+    listing->to = to;
     return err;
 }

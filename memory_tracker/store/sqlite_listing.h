@@ -1,9 +1,9 @@
 /*
- * The sealed records that a scan comes by: which blocks there are, as of the last look, and the
+ * The listing records that a scan comes by: which blocks there are, as of the last look, and the
  * piece of each that is wanted, as numbers in memory. Private to sqlite_scan*.c and sqlite_skip.c.
  */
-#ifndef MT_STORE_SQLITE_SEALED_H
-#define MT_STORE_SQLITE_SEALED_H
+#ifndef MT_STORE_SQLITE_LISTING_H
+#define MT_STORE_SQLITE_LISTING_H
 
 #include "store/sqlite_block.h"
 
@@ -46,7 +46,7 @@ struct mt_sqlite_part {
     char host[MT_HOST_MAX + 1];
 };
 
-struct mt_sqlite_sealed_block {
+struct mt_sqlite_listed {
     struct mt_sqlite_block block;
     struct mt_sqlite_part *part;       /* NULL: not read yet */
     struct mt_sqlite_block_data *data; /* fetched, not decoded yet */
@@ -54,9 +54,9 @@ struct mt_sqlite_sealed_block {
     bool is_wanted;                    /* has a record that is handed out */
 };
 
-/* Zero-initialise; freed by mt_sqlite_sealed_fini. */
-struct mt_sqlite_sealed {
-    struct mt_sqlite_sealed_block *blocks; /* by day, from the end that is read first, and host */
+/* Zero-initialise; freed by mt_sqlite_listing_fini. */
+struct mt_sqlite_listing {
+    struct mt_sqlite_listed *blocks; /* by day, from the end that is read first, and host */
     size_t count;
     size_t capacity;
     int64_t from, to; /* the seconds that it knows: from <= second < to */
@@ -70,28 +70,28 @@ struct mt_sqlite_sealed {
 };
 
 /*
- * mt_sqlite_sealed_look: under the lock, finds the blocks of [*from, *to), beginning with the end
+ * mt_sqlite_listing_look: under the lock, finds the blocks of [*from, *to), beginning with the end
  * that is read first. Where there is much, *from or *to closes in on what fits into memory.
  */
-enum mt_err mt_sqlite_sealed_look(struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
-                                  int64_t *to, struct mt_error *error);
+enum mt_err mt_sqlite_listing_look(struct mt_sqlite_scan *scan, bool newest_first, int64_t *from,
+                                   int64_t *to, struct mt_error *error);
 
-/* mt_sqlite_sealed_look_at_day: the same for a whole day, however much it has. */
-enum mt_err mt_sqlite_sealed_look_at_day(struct mt_sqlite_scan *scan, int64_t day,
-                                         struct mt_error *error);
+/* mt_sqlite_listing_look_at_day: the same for a whole day, however much it has. */
+enum mt_err mt_sqlite_listing_look_at_day(struct mt_sqlite_scan *scan, int64_t day,
+                                          struct mt_error *error);
 
-/* mt_sqlite_sealed_day: under the lock, the first (newest_first: last) of these days that has a
+/* mt_sqlite_listing_day: under the lock, the first (newest_first: last) of these days that has a
  * matching block. */
-enum mt_err mt_sqlite_sealed_day(struct mt_sqlite_scan *scan, bool newest_first, int64_t first_day,
-                                 int64_t last_day, int64_t *day, bool *found,
-                                 struct mt_error *error);
+enum mt_err mt_sqlite_listing_day(struct mt_sqlite_scan *scan, bool newest_first, int64_t first_day,
+                                  int64_t last_day, int64_t *day, bool *found,
+                                  struct mt_error *error);
 
-/* mt_sqlite_sealed_has: a block that may have records in [from, to). */
-bool mt_sqlite_sealed_has(const struct mt_sqlite_sealed_block *sealed, int64_t from, int64_t to);
+/* mt_sqlite_listing_has: a block that may have records in [from, to). */
+bool mt_sqlite_listing_has(const struct mt_sqlite_listed *listing, int64_t from, int64_t to);
 
-/* mt_sqlite_sealed_is_clean: all of its records had arrived at the snapshot. */
-bool mt_sqlite_sealed_is_clean(const struct mt_sqlite_scan *scan,
-                               const struct mt_sqlite_block *block);
+/* mt_sqlite_listing_is_clean: all of its records had arrived at the snapshot. */
+bool mt_sqlite_listing_is_clean(const struct mt_sqlite_scan *scan,
+                                const struct mt_sqlite_block *block);
 
 /*
  * mt_sqlite_parts: reads the blocks that have records in [from, to), or those of them that are
@@ -111,8 +111,8 @@ size_t mt_sqlite_part_at(const struct mt_sqlite_part *part, int64_t second);
 
 void mt_sqlite_part_free(struct mt_sqlite_part *part);
 
-/* mt_sqlite_sealed_fini: frees what was read. */
-void mt_sqlite_sealed_fini(struct mt_sqlite_sealed *sealed);
+/* mt_sqlite_listing_fini: frees what was read. */
+void mt_sqlite_listing_fini(struct mt_sqlite_listing *listing);
 
 /* One of the numbers. */
 static inline int64_t mt_sqlite_number(const struct mt_sqlite_numbers *numbers, size_t index)
