@@ -173,9 +173,13 @@ static enum mt_err next_second(struct mt_sqlite_aggregation *aggregation, int64_
                   is_one ? "SELECT min(day) FROM block WHERE host_id = ?2 AND day >= ?1"
                          : "SELECT min(day) FROM block WHERE day >= ?1",
                   *second / MT_BLOCK_SECONDS, &day, &is_sealed, error);
+    /* an index that is out of order would lead in circles */
+    if (err == MT_OK &&
+        ((is_loose && loose < *second) || (is_sealed && day < *second / MT_BLOCK_SECONDS)))
+        return mt_sqlite_fail(&aggregation->store->file, SQLITE_CORRUPT, "read", error);
     if (is_loose && loose < next)
         next = loose;
-    if (is_sealed && day * MT_BLOCK_SECONDS < next)
+    if (is_sealed && day <= next / MT_BLOCK_SECONDS && day * MT_BLOCK_SECONDS < next)
         next = day * MT_BLOCK_SECONDS;
     if (next > *second)
         *second = next;

@@ -216,6 +216,24 @@ static enum mt_err fetch(struct sqlite_store *store, const struct mt_sqlite_bloc
     return err;
 }
 
+static enum mt_err check_gone(struct sqlite_store *store, const struct mt_sqlite_block *block,
+                              struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int64_t id;
+    bool is_there = false;
+    enum mt_err err = mt_sqlite_statement(&store->file, "SELECT id FROM block WHERE id = ?1",
+                                          &statement, error);
+
+    if (err != MT_OK)
+        return err;
+    (void)sqlite3_bind_int64(statement, 1, block->id);
+    err = mt_sqlite_read_i64(store, statement, &id, &is_there, error);
+    return is_there ? mt_sqlite_block_corrupt(store, block->host_id, block->day, NULL,
+                                              "has no columns", error)
+                    : err;
+}
+
 enum mt_err mt_sqlite_block_fetch(struct sqlite_store *store, const struct mt_sqlite_block *block,
                                   uint64_t fields, unsigned parts,
                                   struct mt_sqlite_block_data *data, bool *found,
@@ -233,6 +251,9 @@ enum mt_err mt_sqlite_block_fetch(struct sqlite_store *store, const struct mt_sq
                                : mt_sqlite_know_columns(store, block->id, fields, error);
     if (err == MT_OK)
         err = fetch(store, block, choose_columns(store, fields, parts), data, &is_there, error);
+    /* it goes together with its columns */
+    if (err == MT_OK && !is_there)
+        err = check_gone(store, block, error);
     if (err != MT_OK)
         mt_sqlite_block_fini(data);
     else
@@ -314,6 +335,11 @@ static const char *check_numbers(const struct mt_sqlite_block_data *data)
         return "has no timestamps";
     if ((data->parts & MT_SQLITE_PART_SEQ) != 0 && data->seqs == NULL)
         return "has no marks of arrival";
+    /* there is no record without it */
+    if ((data->fields & MT_FIELD_BIT(MT_FIELD_MEM_TOTAL)) != 0 &&
+        ((data->there & MT_FIELD_BIT(MT_FIELD_MEM_TOTAL)) == 0 ||
+         data->field[MT_FIELD_MEM_TOTAL].present != NULL))
+        return "has no mem_total, or only in some of its records";
     if (data->timestamps[0] != block->first || data->timestamps[count - 1] != block->last)
         return "begins or ends at another second than its row in table block says";
     for (size_t i = 0; i < count; i++) {

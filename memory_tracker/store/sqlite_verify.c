@@ -98,7 +98,8 @@ static enum mt_err walk_table_part(struct mt_sqlite_verify *verify, const char *
             err = MT_OK;
         }
         mt_sqlite_sum_add(sum, row.seq, row.host_id, row.record.timestamp);
-        *seq = row.seq;
+        if (row.seq > *seq)
+            *seq = row.seq;
         if (sum->entries % 32 == 0 && mt_clock_monotonic_ms() >= until_ms)
             break;
     }

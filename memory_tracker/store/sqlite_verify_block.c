@@ -155,28 +155,21 @@ static enum mt_err read_loose(struct check *check, struct mt_error *error)
 }
 
 /* all that is to be read of the block that statement stands on, which holds the lock */
-static enum mt_err read_block(struct check *check, sqlite3_stmt *statement, bool *is_readable,
-                              struct mt_error *error)
+static enum mt_err read_block(struct check *check, sqlite3_stmt *statement, struct mt_error *error)
 {
     struct sqlite_store *store = check->verify->store;
     bool found = false;
     enum mt_err err = mt_sqlite_read_block(store, statement, &check->block, error);
 
-    *is_readable = err == MT_OK;
-    if (err != MT_OK)
-        return tell_error(check, err, error);
-    err = mt_sqlite_block_fetch(store, &check->block, MT_FIELD_ALL,
-                                MT_SQLITE_PART_SEQ | MT_SQLITE_PART_BOOT, &check->data, &found,
-                                error);
-    if (err == MT_OK && !found) {
-        tell(check, NULL, "has no columns");
-        *is_readable = false;
-    }
+    if (err == MT_OK)
+        err = mt_sqlite_block_fetch(store, &check->block, MT_FIELD_ALL,
+                                    MT_SQLITE_PART_SEQ | MT_SQLITE_PART_BOOT, &check->data, &found,
+                                    error);
     if (err == MT_OK)
         err = check_checksum(check, error);
     if (err == MT_OK)
         err = read_columns(check, error);
-    return err == MT_OK && *is_readable ? read_loose(check, error) : err;
+    return err == MT_OK ? read_loose(check, error) : err;
 }
 
 /* the decoded numbers of a column; NULL: this program does not know it */
@@ -308,10 +301,15 @@ static enum mt_err check_next(struct check *check, int64_t *id, bool *is_end,
     (void)sqlite3_bind_int64(statement, 1, *id);
     result = sqlite3_step(statement);
     *is_end = result == SQLITE_DONE;
+    /* a table that is out of order would lead in circles */
+    if (result == SQLITE_ROW && sqlite3_column_int64(statement, 0) <= *id)
+        result = SQLITE_CORRUPT;
     if (result == SQLITE_ROW) {
         *id = sqlite3_column_int64(statement, 0);
+        err = read_block(check, statement, error);
+        is_readable = err == MT_OK;
         /* what is damaged here leaves the other blocks to be looked at */
-        err = tell_error(check, read_block(check, statement, &is_readable, error), error);
+        err = tell_error(check, err, error);
     } else if (result != SQLITE_DONE) {
         err = mt_sqlite_fail(file, result, "read", error);
     }
@@ -342,6 +340,8 @@ static enum mt_err find_orphans(struct mt_sqlite_verify *verify, struct mt_error
             return err;
         (void)sqlite3_bind_int64(statement, 1, from);
         result = sqlite3_step(statement);
+        if (result == SQLITE_ROW && sqlite3_column_int64(statement, 0) < from)
+            result = SQLITE_CORRUPT;
         if (result == SQLITE_ROW) {
             int64_t id = sqlite3_column_int64(statement, 0);
 

@@ -143,7 +143,6 @@ static enum mt_err next_day(struct mt_sqlite_verify *verify, const struct counts
     int64_t kept = INT64_MAX;
     int64_t second = INT64_MAX;
     int64_t sealed = INT64_MAX;
-    int64_t next;
     bool found;
     enum mt_err err = ask(verify, counts->next_kept_sql, host_id, *day, 0, &kept, &found, error);
 
@@ -151,9 +150,15 @@ static enum mt_err next_day(struct mt_sqlite_verify *verify, const struct counts
         err = ask(verify, counts->next_found_sql, host_id, *day * DAY_S, 0, &second, &found, error);
     if (err == MT_OK && mt_sqlite_has_blocks(verify->store))
         err = ask(verify, counts->next_sealed_sql, host_id, *day, 0, &sealed, &found, error);
-    next = kept < sealed ? kept : sealed;
-    *is_end = next == INT64_MAX && second == INT64_MAX;
-    *day = next < second / DAY_S ? next : second / DAY_S;
+    if (second != INT64_MAX && second / DAY_S < kept)
+        kept = second / DAY_S;
+    if (sealed < kept)
+        kept = sealed;
+    /* an index that is out of order would lead in circles */
+    if (err == MT_OK && kept < *day)
+        err = mt_sqlite_fail(&verify->store->file, SQLITE_CORRUPT, "verify", error);
+    *is_end = kept == INT64_MAX;
+    *day = kept;
     return err;
 }
 
@@ -186,8 +191,12 @@ enum mt_err mt_sqlite_verify_counts(struct mt_sqlite_verify *verify, struct mt_e
                                 "table day");
     mt_sqlite_begin_telling(verify, false);
     while (err == MT_OK && found) {
+        int64_t before = host_id;
+
         err = ask(verify, "SELECT min(id) FROM host WHERE id > ?1 AND ?2 IS ?2", host_id, 0, 0,
                   &host_id, &found, error);
+        if (err == MT_OK && found && host_id <= before)
+            err = mt_sqlite_fail(&verify->store->file, SQLITE_CORRUPT, "verify", error);
         if (err == MT_OK && found)
             err = check_days(verify, &host_day_counts, host_id, error);
     }

@@ -74,15 +74,17 @@ static enum mt_err walk_part(struct mt_sqlite_verify *verify, const struct way *
         int64_t next[2] = {sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1)};
         int64_t id = sqlite3_column_int64(statement, 2);
 
-        if (next[0] < key[0] || (next[0] == key[0] && next[1] <= key[1]))
+        if (next[0] < key[0] || (next[0] == key[0] && next[1] <= key[1])) {
             mt_sqlite_tell(verify,
                            "index %s: the entry of row %" PRId64
                            " is out of order or double; rebuild it with: sqlite3 FILE REINDEX",
                            way->name, id);
+        } else {
+            key[0] = next[0];
+            key[1] = next[1];
+        }
         mt_sqlite_sum_add(sum, id, sqlite3_column_int64(statement, 3),
                           sqlite3_column_int64(statement, 4));
-        key[0] = next[0];
-        key[1] = next[1];
         if (sum->entries % 256 == 0 && mt_clock_monotonic_ms() >= until_ms)
             break;
     }
