@@ -19,11 +19,7 @@ static char *put_hex(char *at, uint64_t value, size_t digits)
 
 static size_t count_hex(uint64_t value)
 {
-    size_t digits = 1;
-
-    while (digits < HEX_DIGITS && value >> (4 * digits) != 0)
-        digits++;
-    return digits;
+    return value == 0 ? 1 : (size_t)(67 - __builtin_clzll(value)) / 4;
 }
 
 void mt_tag_format(struct mt_entries_hash hash, bool is_gzip, char tag[MT_TAG_SIZE])

@@ -15,6 +15,16 @@ static const struct mt_parameter_info table[MT_PARAMETER_COUNT] = {
 #undef MT_STORE_PARAMETER
 };
 
+static const int64_t fallbacks[MT_PARAMETER_COUNT] = {
+#define MT_PARAMETER(symbol, name, type, gt, lt, fallback, help)                                   \
+    [MT_PARAMETER_##symbol] = (fallback),
+#define MT_STORE_PARAMETER(symbol, name, type, gt, lt, fallback, choices, help)                    \
+    [MT_PARAMETER_##symbol] = (fallback),
+#include "api/parameter.def"
+#undef MT_PARAMETER
+#undef MT_STORE_PARAMETER
+};
+
 const struct mt_parameter_info *mt_parameter_info(enum mt_parameter parameter)
 {
     return &table[parameter];
@@ -304,6 +314,16 @@ static bool find_last(struct mt_slice query, const char *name, struct mt_slice *
     return found;
 }
 
+/* The value as a text; it lives as long as text or the query. text->failed: no memory. */
+static struct mt_slice decode(struct mt_slice encoded, struct mt_buf *text)
+{
+    if (mt_query_is_plain(encoded))
+        return encoded;
+    mt_buf_clear(text);
+    mt_query_decode(text, encoded);
+    return (struct mt_slice){text->data, text->length};
+}
+
 bool mt_parameters_check(struct mt_slice query, uint32_t choice, struct mt_parameters *parameters,
                          struct mt_buf *errors)
 {
@@ -311,13 +331,12 @@ bool mt_parameters_check(struct mt_slice query, uint32_t choice, struct mt_param
     bool proper = true;
 
     mt_buf_init(&text, 0);
+    memcpy(parameters->value, fallbacks, sizeof fallbacks);
     parameters->given = 0;
-    for (enum mt_parameter i = 0; i < MT_PARAMETER_COUNT; i++) {
-        struct mt_slice encoded;
+    for (; choice != 0; choice &= choice - 1) {
+        enum mt_parameter i = (enum mt_parameter)__builtin_ctz(choice);
+        struct mt_slice encoded, value;
 
-        parameters->value[i] = table[i].fallback;
-        if ((choice & MT_PARAMETER_BIT(i)) == 0)
-            continue;
         if (!find_last(query, table[i].name, &encoded)) {
             if (table[i].fallback == MT_REQUIRED) {
                 complain_missing(errors, &table[i]);
@@ -326,13 +345,11 @@ bool mt_parameters_check(struct mt_slice query, uint32_t choice, struct mt_param
             continue;
         }
         parameters->given |= MT_PARAMETER_BIT(i);
-        mt_buf_clear(&text);
-        mt_query_decode(&text, encoded);
+        value = decode(encoded, &text);
         if (text.failed) {
             errors->failed = true;
             proper = false;
-        } else if (!check_value(&table[i], (struct mt_slice){text.data, text.length},
-                                &parameters->value[i], errors)) {
+        } else if (!check_value(&table[i], value, &parameters->value[i], errors)) {
             proper = false;
         }
     }

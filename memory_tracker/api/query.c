@@ -54,11 +54,19 @@ int mt_percent_next(struct mt_slice *rest)
     return (unsigned char)c;
 }
 
-static int next_byte(struct mt_slice *rest)
+static inline int next_byte(struct mt_slice *rest)
 {
-    bool plus = rest->length > 0 && rest->data[0] == '+';
-    int byte = mt_percent_next(rest);
+    bool plus;
+    int byte;
 
+    /* what stands for itself, as nearly all does */
+    if (rest->length > 0 && rest->data[0] != '%' && rest->data[0] != '+') {
+        byte = (unsigned char)rest->data[0];
+        skip_bytes(rest, 1);
+        return byte;
+    }
+    plus = rest->length > 0 && rest->data[0] == '+';
+    byte = mt_percent_next(rest);
     return plus ? ' ' : byte;
 }
 
@@ -91,6 +99,14 @@ static void decode_run(struct mt_buf *out, struct mt_slice *rest)
     mt_utf8_append_valid(out, raw.data, raw.length);
     out->failed |= raw.failed;
     mt_buf_fini(&raw);
+}
+
+bool mt_query_is_plain(struct mt_slice encoded)
+{
+    for (size_t i = 0; i < encoded.length; i++)
+        if (!is_ascii(encoded.data[i]) || encoded.data[i] == '%' || encoded.data[i] == '+')
+            return false;
+    return true;
 }
 
 void mt_query_decode(struct mt_buf *out, struct mt_slice encoded)

@@ -29,6 +29,9 @@ bool mt_query_next(struct mt_slice *rest, struct mt_query_pair *pair);
  */
 void mt_query_decode(struct mt_buf *out, struct mt_slice encoded);
 
+/* mt_query_is_plain: encoded is ASCII and decodes to itself. */
+bool mt_query_is_plain(struct mt_slice encoded);
+
 /* mt_query_equal: encoded decodes to exactly these characters, which are ASCII and not NUL. */
 bool mt_query_equal(struct mt_slice encoded, const char *text);
 

@@ -34,6 +34,9 @@ static bool is_path(struct mt_slice encoded, const char *path)
 {
     int last;
 
+    /* as nearly everybody writes it */
+    if (mt_slice_equal(encoded, path))
+        return true;
     for (; *path != '\0'; path++) {
         if (mt_percent_next(&encoded) != (unsigned char)*path)
             return false;

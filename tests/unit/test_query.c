@@ -194,6 +194,25 @@ static void test_escaping_any_bytes_changes_nothing(void **state)
     }
 }
 
+static void test_a_plain_text_decodes_to_itself(void **state)
+{
+    static const char *const plain[] = {"", "10", "a b", "-1.0_0", "&=;~", "\x01\x7F"};
+    static const char *const others[] = {"+", "a+b", "%31", "100%", "\x80", "a\xFF"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        struct mt_buf text;
+
+        assert_true(mt_query_is_plain(mt_slice_of(plain[i])));
+        mt_buf_init(&text, 0);
+        mt_query_decode(&text, mt_slice_of(plain[i]));
+        assert_string_equal(mt_buf_string(&text), plain[i]);
+        mt_buf_fini(&text);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_false(mt_query_is_plain(mt_slice_of(others[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_a_full_buffer_fails_and_ends),
         cmocka_unit_test(test_names_are_compared_decoded),
         cmocka_unit_test(test_percent_next_reads_each_byte_once),
+        cmocka_unit_test(test_a_plain_text_decodes_to_itself),
         cmocka_unit_test(test_escaping_any_bytes_changes_nothing),
     };
 
