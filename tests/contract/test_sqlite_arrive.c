@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -417,6 +419,86 @@ static void what_is_sealed_meanwhile_is_handed_out_once(void **state)
     contract_list_free(&meddler.list);
 }
 
+enum { WRITTEN_ROUNDS = 25, WRITTEN_BATCH = 30 };
+
+/* the record that arrives as number i, anywhere in three days, says so */
+static struct mt_record numbered_record(int64_t i)
+{
+    char host[2] = {(char)('a' + i % 2), 0};
+
+    /* 7919 is prime to the number of seconds: no second comes twice */
+    return contract_record(host, FIRST_DAY * INT64_C(86400) + i * 7919 % (3 * DAY_S), i);
+}
+
+/* appends out of order and seals all the time */
+static void write_and_seal(const struct fixture *fixture)
+{
+    struct mt_store_options options = {.busy_wait_ms = WAIT_MS};
+    struct mt_compaction compaction = {.now_s = NEVER_S};
+    struct mt_store *store = NULL;
+    struct mt_error error = {0};
+    enum mt_err err = mt_store_open(fixture->uri, &options, &store, &error);
+
+    for (int64_t i = 0; i < WRITTEN_ROUNDS && err == MT_OK; i++) {
+        struct mt_record records[WRITTEN_BATCH];
+        struct mt_outcome outcomes[WRITTEN_BATCH];
+
+        for (int64_t j = 0; j < WRITTEN_BATCH; j++)
+            records[j] = numbered_record(i * WRITTEN_BATCH + j);
+        err = mt_store_append(store, records, WRITTEN_BATCH, MT_CONFLICT_REPORT, outcomes, &error);
+        if (err == MT_OK)
+            err = mt_store_compact(store, &compaction, &error);
+    }
+    mt_store_close(store);
+    if (err != MT_OK)
+        (void)fprintf(stderr, "writer: %s\n", error.text);
+    _exit(err == MT_OK ? 0 : 1);
+}
+
+/* An mt_emit that wants them as they arrived, none missing. */
+static enum mt_err expect_next(void *context, const struct mt_record *record,
+                               struct mt_error *error)
+{
+    int64_t *next = context;
+    struct mt_record expected = numbered_record((*next)++);
+
+    (void)error;
+    contract_check_same(record, &expected, MT_FIELD_ALL);
+    return MT_OK;
+}
+
+static void readers_miss_nothing_while_days_are_merged(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mt_store *store;
+    struct mt_token followed = {0};
+    struct mt_error error = {0};
+    int64_t next_followed = 0;
+    int64_t next = 0;
+    bool is_over = false;
+    int status = 0;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0)
+        write_and_seal(fixture);
+    store = fixture_open(fixture, false, WAIT_MS);
+    /* once more after the writer's end */
+    while (!is_over || next_followed < WRITTEN_ROUNDS * WRITTEN_BATCH) {
+        struct mt_token token = {0};
+        bool reset = false;
+
+        is_over = is_over || waitpid(child, &status, WNOHANG) == child;
+        next = 0;
+        assert_ok(mt_store_changes(store, &token, SIZE_MAX, expect_next, &next, &reset, &error));
+        assert_ok(
+            mt_store_changes(store, &followed, 17, expect_next, &next_followed, &reset, &error));
+        assert_false(reset);
+        assert_true(!is_over || (next == WRITTEN_ROUNDS * WRITTEN_BATCH && status == 0));
+    }
+    mt_store_close(store);
+}
+
 static enum mt_verdict append_one(struct mt_store *store, int64_t timestamp, int64_t uptime_s,
                                   enum mt_on_conflict on_conflict, int64_t *at)
 {
@@ -487,6 +569,40 @@ static void marks_are_never_given_again(void **state)
     mt_store_close(store);
 }
 
+static void gaps_among_marks_are_stepped_over(void **state)
+{
+    enum { MINUTES = 10, FAR = 1000000 };
+    struct fixture *fixture = *state;
+    struct mt_store *store;
+    struct mt_error error = {0};
+    struct contract_list got = {0};
+    struct mt_token token = {0};
+    sqlite3 *db;
+
+    fixture_fill(fixture, 1, MINUTES);
+    store = fixture_open(fixture, false, WAIT_MS);
+    for (int64_t i = 1; i <= 4; i++) {
+        char sql[100];
+
+        seal(store);
+        db = fixture_raw(fixture->path);
+        (void)snprintf(sql, sizeof sql,
+                       "UPDATE sqlite_sequence SET seq = %" PRId64 " WHERE name = 'memory_log'",
+                       i * FAR);
+        fixture_exec(db, sql);
+        (void)sqlite3_close(db);
+        assert_int_equal(fixture_append(store, "a", i * DAY_S, &error), MT_OK);
+    }
+    /* three are sealed, the last one is loose */
+    for (size_t i = 0; i < 5; i++)
+        assert_true(follow(store, &token, 3, &got));
+    assert_int_equal(got.count, MINUTES + 4);
+    for (int64_t i = 1; i <= 4; i++)
+        assert_int_equal(got.records[MINUTES + i - 1].timestamp, i * DAY_S);
+    mt_store_close(store);
+    contract_list_free(&got);
+}
+
 static int64_t prune(struct mt_store *store, int64_t before)
 {
     struct mt_error error = {0};
@@ -523,14 +639,16 @@ static void whole_days_are_removed_unread_and_the_file_shrinks(void **state)
     assert_int_equal(prune(store, 2 * DAY_S), 3 * 1440);
     assert_true(fixture_number(db, "PRAGMA page_count") < pages);
     assert_int_equal(fixture_number(db, "PRAGMA freelist_count"), 0);
-    /* a second inside a sealed day */
-    assert_int_equal(prune(store, 2 * DAY_S + 601), 3 * 11);
+    /* a second inside a sealed day, of which one loose record is older and one is not */
+    assert_int_equal(fixture_append(store, "b", 2 * DAY_S + 7, &error), MT_OK);
+    assert_int_equal(fixture_append(store, "b", 2 * DAY_S + 607, &error), MT_OK);
+    assert_int_equal(prune(store, 2 * DAY_S + 601), 3 * 11 + 1);
     assert_int_equal(prune(store, 2 * DAY_S + 601), 0);
     assert_int_equal(fixture_number(db, "SELECT count(*) FROM block WHERE day = 2 AND records ="
                                         " 1429 AND first = 2 * 86400 + 660"),
                      3);
     assert_true(follow(store, &token, SIZE_MAX, &got));
-    assert_int_equal(got.count, 3 * (MINUTES - 1439 - 1440 - 11));
+    assert_int_equal(got.count, 3 * (MINUTES - 1439 - 1440 - 11) + 1);
     (void)sqlite3_close(db);
     mt_store_close(store);
     contract_list_free(&got);
@@ -544,8 +662,10 @@ int main(void)
         FIXTURE_TEST(a_place_outlives_the_sealing_of_its_record),
         FIXTURE_TEST(a_restored_copy_resets_a_place_among_sealed_days),
         FIXTURE_TEST(what_is_sealed_meanwhile_is_handed_out_once),
+        FIXTURE_TEST(readers_miss_nothing_while_days_are_merged),
         FIXTURE_TEST(seconds_are_taken_by_loose_and_sealed_records_alike),
         FIXTURE_TEST(marks_are_never_given_again),
+        FIXTURE_TEST(gaps_among_marks_are_stepped_over),
         FIXTURE_TEST(whole_days_are_removed_unread_and_the_file_shrinks),
     };
 
