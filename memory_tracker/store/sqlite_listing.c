@@ -10,6 +10,7 @@ enum {
     HOUR_S = 3600,
     BLOCKS_AT_ONCE = 1024, /* more of them are looked at only where they are of one day */
     MEMORY = 32 << 20,     /* what the pieces of one look take, about */
+    DAYS_MEMORY = 2 << 20, /* the same where they are of several days: more gains nothing */
 };
 
 bool mt_sqlite_listing_has(const struct mt_sqlite_listed *listed, int64_t from, int64_t to)
@@ -261,6 +262,7 @@ static enum mt_err add_days(struct mt_sqlite_scan *scan, bool newest_first, int6
 {
     struct mt_sqlite_listing *listing = &scan->listing;
     const int64_t most = most_of(scan, INT64_C(8) * columns_of(scan));
+    const int64_t most_of_days = most * DAYS_MEMORY / MEMORY;
     int64_t first_day = *from / DAY_S;
     int64_t last_day = (*to - 1) / DAY_S;
     int64_t records = 0;
@@ -277,7 +279,7 @@ static enum mt_err add_days(struct mt_sqlite_scan *scan, bool newest_first, int6
         if (err != MT_OK || !found)
             return err;
         records += estimate(listing, before, *from, *to);
-        if (before > 0 && (records > most || listing->count > BLOCKS_AT_ONCE)) {
+        if (before > 0 && (records > most_of_days || listing->count > BLOCKS_AT_ONCE)) {
             listing->count = before;
             stop_at(newest_first, day, from, to);
             return MT_OK;

@@ -301,6 +301,44 @@ static bool next_second(const struct mt_sqlite_merge *merge, int64_t *second)
     return has_row || has_head;
 }
 
+/* does the slice begin or end within this second? */
+static bool is_cut(const struct mt_sqlite_merge *merge, int64_t second)
+{
+    return (merge->newest.ties > 0 && second == merge->newest.below - 1) ||
+           (merge->oldest.ties > 0 && second == merge->oldest.below - 1);
+}
+
+/* the records of the first piece that come before anything else; none if its second is shared */
+static enum mt_err hand_out_run(struct mt_sqlite_merge *merge, mt_emit *emit, void *context,
+                                struct mt_error *error)
+{
+    int64_t end = INT64_MAX;
+    enum mt_err err = MT_OK;
+
+    for (size_t child = 1; child <= 2 && child < merge->head_count; child++)
+        if (merge->heads[child].key < end)
+            end = merge->heads[child].key;
+    if (merge->next_row < merge->rows->count) {
+        int64_t second = merge->rows->rows[merge->next_row].record.timestamp;
+        int64_t key = is_newest_first(merge) ? -second : second;
+
+        end = key < end ? key : end;
+    }
+    while (err == MT_OK && merge->head_count > 0) {
+        const struct mt_sqlite_head *top = &merge->heads[0];
+        const struct mt_sqlite_found found = {NULL, top->listed, top->index};
+        bool is_last = top->left == 1;
+
+        if (top->key >= end || is_cut(merge, is_newest_first(merge) ? -top->key : top->key))
+            return MT_OK;
+        err = hand_out(merge, &found, emit, context, error);
+        advance(merge);
+        if (is_last)
+            return err;
+    }
+    return err;
+}
+
 enum mt_err mt_sqlite_merge(struct mt_sqlite_merge *merge, const struct sqlite_rows *rows,
                             int64_t from, int64_t to, mt_emit *emit, void *context,
                             struct mt_error *error)
@@ -312,7 +350,10 @@ enum mt_err mt_sqlite_merge(struct mt_sqlite_merge *merge, const struct sqlite_r
     merge->next_row = 0;
     merge->record_of = NULL;
     err = make_heads(merge, from, to, error);
-    while (err == MT_OK && next_second(merge, &second)) {
+    while (err == MT_OK) {
+        err = hand_out_run(merge, emit, context, error);
+        if (err != MT_OK || !next_second(merge, &second))
+            break;
         err = take_second(merge, second, error);
         if (err == MT_OK)
             err = hand_out_second(merge, second, emit, context, error);
