@@ -87,9 +87,12 @@ struct mt_record contract_random_record(uint64_t *random, int64_t timestamp);
 struct mt_outcome contract_model_append(struct contract_list *model, const struct mt_record *record,
                                         enum mt_on_conflict on_conflict);
 
-/* contract_concurrency.c, contract_model.c, contract_aggregate.c */
+/* contract_concurrency.c, contract_model.c, contract_aggregate.c, contract_tend.c */
 void contract_two_writers_and_readers(void **state);
 void contract_first_openers_at_once(void **state);
+void contract_size_follows_what_is_there(void **state);
+void contract_retention_by_time(void **state);
+void contract_retention_by_size(void **state);
 void contract_model_small(void **state);
 void contract_model_large(void **state);
 void contract_aggregate_is_what_a_scan_gives(void **state);
