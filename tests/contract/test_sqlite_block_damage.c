@@ -289,8 +289,9 @@ static const struct damage damages[] = {
     {"INSERT INTO host VALUES(99, 'other'); UPDATE block SET host_id = 99 WHERE id = 2", "checksum",
      true},
     {"UPDATE block SET host_id = 98 WHERE id = 2", "row 98 of table host", true},
-    {"DROP TRIGGER block_delete; DELETE FROM block WHERE id = 2", "belongs to block 2", true},
-    {"DROP TRIGGER block_delete; DELETE FROM block WHERE id = 2", "table day says", true},
+    {"DROP TRIGGER IF EXISTS block_delete; DELETE FROM block WHERE id = 2", "belongs to block 2",
+     true},
+    {"DROP TRIGGER IF EXISTS block_delete; DELETE FROM block WHERE id = 2", "table day says", true},
     {"DELETE FROM block_column WHERE id / 64 = 2", "has no columns", true},
     {"DELETE FROM block_column WHERE id = 2 * 64", "has no timestamps", false},
     {"DELETE FROM block_column WHERE id = 2 * 64 + 1", "has no marks of arrival", false},
@@ -332,8 +333,10 @@ static const struct damage damages[] = {
     {"UPDATE sqlite_sequence SET seq = 1 WHERE name = 'block'", "numbers of blocks", false},
     {"DELETE FROM memory_log; UPDATE sqlite_sequence SET seq = 9 WHERE name = 'memory_log'",
      "arrival marks of sealed records", true},
-    {"DROP TRIGGER boot_delete; DELETE FROM boot WHERE id = 1", "row 1 of table boot", false},
-    {"DROP TRIGGER host_delete; DELETE FROM host WHERE name = 'b'", "of table host", true},
+    {"DROP TRIGGER IF EXISTS boot_delete; DELETE FROM boot WHERE id = 1", "row 1 of table boot",
+     false},
+    {"DROP TRIGGER IF EXISTS host_delete; DELETE FROM host WHERE name = 'b'", "of table host",
+     true},
     {"UPDATE host_day SET records = records - 1", "table host_day says", false},
     {WITHOUT_INDEX("block_by_day", "DELETE FROM block WHERE id = 2"),
      "block_by_day does not match its table: 4 entries, 3 blocks", true},
@@ -355,7 +358,7 @@ static void every_damage_is_found_and_gives_no_wrong_number(void **state)
 
         put_back(fixture);
         db = fixture_raw(fixture->path);
-        fixture_exec(db, "DROP TRIGGER block_update; PRAGMA ignore_check_constraints=ON");
+        fixture_exec(db, "DROP TRIGGER IF EXISTS block_update; PRAGMA ignore_check_constraints=ON");
         fixture_exec(db, damages[i].sql);
         (void)sqlite3_close(db);
         if (verify(fixture, false, &findings) == 0 || !findings.found)
@@ -442,7 +445,7 @@ static void a_flipped_bit_is_found_wherever_it_is(void **state)
 
         put_back(fixture);
         db = fixture_raw(fixture->path);
-        fixture_exec(db, "DROP TRIGGER block_update; PRAGMA ignore_check_constraints=ON");
+        fixture_exec(db, "DROP TRIGGER IF EXISTS block_update; PRAGMA ignore_check_constraints=ON");
         if (places[place].is_blob)
             flip_blob(db, places[place].table, places[place].column);
         else
