@@ -32,11 +32,12 @@ struct compacting {
 /* What one host-day is made of, and what it was like when it was read. */
 struct day {
     struct host_day key;
-    struct sqlite_rows rows; /* the loose ones first, then all of them in order */
-    int64_t loose;           /* how many of them are loose */
-    int64_t last_seq;        /* the greatest of these */
     bool is_sealed;
     struct mt_sqlite_block block; /* if it is */
+    struct sqlite_rows rows;      /* its records, then the loose ones; at last all in order */
+    int64_t loose;                /* how many are loose */
+    int64_t last_seq;             /* the greatest of these */
+    bool has_twins;               /* a record is there twice */
 };
 
 static bool is_over(void *context)
@@ -143,29 +144,21 @@ static enum mt_err read_some(struct sqlite_store *store, struct day *day, int64_
 static enum mt_err read_loose(struct sqlite_store *store, struct day *day, struct mt_error *error)
 {
     int64_t from = day->key.day * MT_BLOCK_SECONDS;
+    size_t sealed = day->rows.count;
     size_t before;
     enum mt_err err;
 
     do {
         before = day->rows.count;
         err = read_some(store, day, from, error);
-        if (day->rows.count > 0)
+        if (day->rows.count > before)
             from = day->rows.rows[day->rows.count - 1].record.timestamp + 1;
     } while (err == MT_OK && day->rows.count == before + ROWS_PER_LOCK);
-    day->loose = (int64_t)day->rows.count;
-    for (size_t i = 0; i < day->rows.count; i++)
+    day->loose = (int64_t)(day->rows.count - sealed);
+    for (size_t i = sealed; i < day->rows.count; i++)
         if (day->rows.rows[i].seq > day->last_seq)
             day->last_seq = day->rows.rows[i].seq;
     return err;
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const struct sqlite_row *left = a;
-    const struct sqlite_row *right = b;
-
-    return (left->record.timestamp > right->record.timestamp) -
-           (left->record.timestamp < right->record.timestamp);
 }
 
 static enum mt_err add_sealed(struct sqlite_store *store, struct day *day,
@@ -173,21 +166,15 @@ static enum mt_err add_sealed(struct sqlite_store *store, struct day *day,
 {
     size_t records = (size_t)data->block.records;
     struct sqlite_rows *rows = &day->rows;
-    struct sqlite_row *grown = realloc(rows->rows, (rows->count + records) * sizeof *grown);
     enum mt_err err = MT_OK;
 
-    if (grown == NULL)
+    rows->rows = calloc(records, sizeof *rows->rows);
+    if (rows->rows == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: seal: out of memory",
                             store->file.path);
-    rows->rows = grown;
-    rows->capacity = rows->count + records;
-    for (size_t i = 0; i < records && err == MT_OK; i++)
-        err = mt_sqlite_block_row(store, data, i, &rows->rows[rows->count++], error);
-    qsort(rows->rows, rows->count, sizeof *rows->rows, by_time);
-    for (size_t i = 1; i < rows->count && err == MT_OK; i++)
-        if (rows->rows[i].record.timestamp == rows->rows[i - 1].record.timestamp)
-            err = mt_sqlite_block_corrupt(store, day->key.host_id, day->key.day, NULL,
-                                          "has a record that is in table memory_log, too", error);
+    rows->capacity = records;
+    for (; rows->count < records && err == MT_OK; rows->count++)
+        err = mt_sqlite_block_row(store, data, rows->count, &rows->rows[rows->count], error);
     return err;
 }
 
@@ -209,6 +196,32 @@ static enum mt_err read_sealed(struct sqlite_store *store, struct day *day, stru
         err = add_sealed(store, day, &data, error);
     mt_sqlite_block_fini(&data);
     return err;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct sqlite_row *left = a;
+    const struct sqlite_row *right = b;
+
+    return (left->record.timestamp > right->record.timestamp) -
+           (left->record.timestamp < right->record.timestamp);
+}
+
+/* the block first: a record is never loose after it was sealed, but sealed after it was loose */
+static enum mt_err read_day(struct sqlite_store *store, struct day *day, struct mt_error *error)
+{
+    struct sqlite_rows *rows = &day->rows;
+    enum mt_err err = read_sealed(store, day, error);
+
+    if (err == MT_OK)
+        err = read_loose(store, day, error);
+    if (err != MT_OK || day->loose == 0)
+        return err;
+    qsort(rows->rows, rows->count, sizeof *rows->rows, by_time);
+    for (size_t i = 1; i < rows->count; i++)
+        if (rows->rows[i].record.timestamp == rows->rows[i - 1].record.timestamp)
+            day->has_twins = true;
+    return MT_OK;
 }
 
 /* a statement on the loose records of the host-day */
@@ -263,6 +276,10 @@ static enum mt_err replace(struct sqlite_store *store, const struct day *day,
     sqlite3_stmt *statement = NULL;
     enum mt_err err = MT_OK;
 
+    /* and nobody pruned the one and brought the other meanwhile */
+    if (day->has_twins)
+        return mt_sqlite_block_corrupt(store, day->key.host_id, day->key.day, NULL,
+                                       "has a record that is in table memory_log, too", error);
     if (day->is_sealed)
         err = mt_sqlite_drop_block(store, day->block.id, error);
     if (err == MT_OK)
@@ -312,12 +329,10 @@ static enum mt_err seal_day(struct compacting *compacting, const struct host_day
         struct day day = {.key = *key};
         struct mt_sqlite_sealed *sealed = NULL;
 
-        err = read_loose(store, &day, error);
-        if (err == MT_OK && day.loose > 0)
-            err = read_sealed(store, &day, error);
-        if (err == MT_OK && day.loose > 0)
+        err = read_day(store, &day, error);
+        if (err == MT_OK && day.loose > 0 && !day.has_twins)
             err = mt_sqlite_seal(store, day.rows.rows, day.rows.count, &sealed, error);
-        if (err == MT_OK && sealed != NULL)
+        if (err == MT_OK && day.loose > 0)
             err = store_day(compacting, &day, sealed, is_stored, error);
         if (err == MT_OK && *is_stored) {
             compacting->compaction->days++;

@@ -167,6 +167,64 @@ static void a_day_that_cannot_be_read_is_left(void **state)
     mt_store_close(store);
 }
 
+static void a_record_that_is_there_twice_is_damage(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct mt_store *store;
+    struct mt_compaction compaction = {.now_s = 1000 * DAY};
+    struct mt_error error = {0};
+    sqlite3 *raw;
+
+    fixture_fill(fixture, 1, 100);
+    store = fixture_open(fixture, false, 1000);
+    (void)compact(store, 1000 * DAY);
+    raw = fixture_raw(fixture->path);
+    fixture_exec(raw, "INSERT INTO memory_log(host_id, timestamp, mem_total, mem_free)"
+                      " VALUES(1, 120, 5, 5)");
+    assert_int_equal(mt_store_compact(store, &compaction, &error), MT_ERR_CORRUPT);
+    assert_non_null(strstr(error.text, "in table memory_log, too"));
+    (void)sqlite3_close(raw);
+    check_counts(fixture, 1, 1, 101);
+    mt_store_close(store);
+}
+
+static void a_day_of_seconds_is_a_block(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct mt_store *store = fixture_open(fixture, false, 1000);
+    struct mt_compaction done;
+    struct mt_error error = {0};
+    sqlite3 *raw = fixture_raw(fixture->path);
+    struct mt_query query = {.to = DAY, .limit = 3, .fields = MT_FIELD_ALL};
+    struct contract_list list = {0};
+
+    assert_ok(fixture_append(store, "a", 0, &error));
+    fixture_exec(raw,
+                 "WITH RECURSIVE s(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM s WHERE x < 86399)"
+                 " INSERT INTO memory_log(host_id, timestamp, mem_total, mem_free, cached)"
+                 " SELECT 1, x, 9007199254740992, x * x % 7919, nullif(x % 3, 0) FROM s");
+    done = compact(store, 1000 * DAY);
+    assert_int_equal(done.days, 1);
+    assert_int_equal(done.records, DAY);
+    check_counts(fixture, 0, 1, DAY);
+    contract_scan(store, &query, &list);
+    assert_int_equal(list.count, 3);
+    for (int64_t i = 0; i < 3; i++) {
+        int64_t second = DAY - 3 + i;
+        int64_t cached = 0;
+
+        assert_int_equal(list.records[i].timestamp, second);
+        assert_int_equal(list.records[i].value[MT_FIELD_MEM_TOTAL], MT_VALUE_MAX);
+        assert_int_equal(list.records[i].value[MT_FIELD_MEM_FREE], second * second % 7919);
+        assert_int_equal(mt_record_get(&list.records[i], MT_FIELD_CACHED, &cached),
+                         second % 3 != 0);
+        assert_int_equal(cached, second % 3);
+    }
+    contract_list_free(&list);
+    (void)sqlite3_close(raw);
+    mt_store_close(store);
+}
+
 static bool yes(void *context)
 {
     (void)context;
@@ -259,6 +317,55 @@ static void what_changes_meanwhile_is_read_again(void **state)
     mt_store_close(store);
 }
 
+/* Another one compacts before each statement that begins so, once. */
+struct rival {
+    struct mt_store *store;
+    const char *before;
+    int64_t records;
+};
+
+static int compact_first(unsigned type, void *context, void *statement, void *text)
+{
+    struct rival *rival = context;
+
+    (void)type;
+    (void)statement;
+    if (rival->before == NULL || strncmp(text, rival->before, strlen(rival->before)) != 0)
+        return 0;
+    rival->before = NULL;
+    rival->records = compact(rival->store, 1000 * DAY).records;
+    return 0;
+}
+
+static void two_may_compact_at_once(void **state)
+{
+    static const char *const steps[] = {"SELECT id,host_id,day,", "SELECT seq,host_id,",
+                                        "SELECT uuid", "BEGIN IMMEDIATE"};
+    const struct fixture *fixture = *state;
+    struct mt_error error = {0};
+    int64_t second = 60;
+
+    fixture_fill(fixture, 1, 1);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct mt_store *store = fixture_open(fixture, false, 1000);
+        struct rival rival = {fixture_open(fixture, false, 1000), steps[i], 0};
+        struct mt_compaction done;
+
+        for (int j = 0; j < 10; j++)
+            assert_ok(fixture_append(store, "a", ++second, &error));
+        assert_int_equal(sqlite3_trace_v2(((struct sqlite_store *)store)->file.db,
+                                          SQLITE_TRACE_STMT, compact_first, &rival),
+                         SQLITE_OK);
+        done = compact(store, 1000 * DAY);
+        assert_null(rival.before);
+        assert_true(done.is_done);
+        assert_int_equal(done.records + rival.records, i == 0 ? 11 : 10);
+        check_counts(fixture, 0, 1, 11 + (int64_t)i * 10);
+        mt_store_close(store);
+        mt_store_close(rival.store);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,9 +373,12 @@ int main(void)
         FIXTURE_TEST(the_file_of_long_loose_years_shrinks),
         FIXTURE_TEST(late_records_are_merged_into_their_day),
         FIXTURE_TEST(a_day_that_cannot_be_read_is_left),
+        FIXTURE_TEST(a_record_that_is_there_twice_is_damage),
+        FIXTURE_TEST(a_day_of_seconds_is_a_block),
         FIXTURE_TEST(it_stops_between_days),
         FIXTURE_TEST(a_reader_does_not_compact),
         FIXTURE_TEST(what_changes_meanwhile_is_read_again),
+        FIXTURE_TEST(two_may_compact_at_once),
     };
 
     return cmocka_run_group_tests_name("sqlite_compact", tests, NULL, NULL);
