@@ -13,12 +13,10 @@
 #include "contract.h"
 #include "store/aggregate.h"
 
-enum {
-    HOUR_S = 3600,
-    DAY_S = 86400,
-    DAYS = 4,
-    BATCH = 500,
-};
+#define HOUR_S INT64_C(3600)
+#define DAY_S  INT64_C(86400)
+
+enum { DAYS = 4, BATCH = 500 };
 
 /* midnight, and an hour on the last of the days, so that it is not to be sealed yet */
 #define BEGIN_S INT64_C(1646956800)
@@ -280,9 +278,11 @@ static void ask(struct mt_store *store, struct contract_list *model, int questio
                                    MT_FIELD_ZFS_ARC_SIZE};
     enum { MEASURES = sizeof measures / sizeof measures[0] };
 
+    if (model->count == 0)
+        return;
     qsort(model->records, model->count, sizeof model->records[0], compare_times);
     for (int i = 0; i < questions; i++) {
-        int64_t who = below(random, 2 * HOSTS);
+        int64_t who = below(random, INT64_C(2) * HOSTS);
         struct mt_aggregation wanted = {
             .host = who < HOSTS ? hosts[who] : NULL,
             .measure = measures[below(random, MEASURES)],
@@ -380,8 +380,8 @@ void contract_aggregate_stops_when_told(void **state)
         .measure = MT_FIELD_MEM_TOTAL, .now_s = NOW_S, .step_s = HOUR_S};
     struct mt_error error = {0};
 
-    for (int i = 0; i < 30; i++) {
-        struct mt_record record = contract_record("h", BEGIN_S + i * INT64_C(1800), i);
+    for (int64_t i = 0; i < 30; i++) {
+        struct mt_record record = contract_record("h", BEGIN_S + i * 1800, i);
 
         append_all(contract->store, &record, 1);
     }

@@ -14,15 +14,13 @@
 #include "sqlite_fixture.h"
 #include "store/aggregate.h"
 
-enum {
-    DAY_S = 86400,
-    DAYS = 20,
-    APART = 10, /* the days, so that hours, too, are not all handed out at once */
-    EVERY_S = 3600,
-    PER_DAY = DAY_S / EVERY_S,
-};
+#define DAY_S   INT64_C(86400)
+#define EVERY_S INT64_C(3600)
+#define APART   INT64_C(10) /* the days, so that hours, too, are not all handed out at once */
 
-#define NOW_S ((DAYS * APART + 30) * INT64_C(86400))
+enum { DAYS = 20, PER_DAY = 24, RECORDS = DAYS * PER_DAY };
+
+#define NOW_S ((DAYS * APART + 30) * DAY_S)
 
 /* Adds up buckets; at the first one the store is changed by another handle. */
 struct watcher {
@@ -50,20 +48,18 @@ static enum mt_err watch(void *context, const struct mt_bucket *bucket, struct m
 
 static void append_days(struct mt_store *store, const char *host, int64_t offset_s)
 {
-    static struct mt_record records[DAYS * PER_DAY];
-    static struct mt_outcome outcomes[DAYS * PER_DAY];
+    static struct mt_record records[RECORDS];
+    static struct mt_outcome outcomes[RECORDS];
     struct mt_error error = {0};
 
-    for (int i = 0; i < DAYS * PER_DAY; i++) {
-        int64_t second =
-            i / PER_DAY * APART * (int64_t)DAY_S + i % PER_DAY * (int64_t)EVERY_S + offset_s;
+    for (int i = 0; i < RECORDS; i++) {
+        int64_t second = i / PER_DAY * APART * DAY_S + i % PER_DAY * EVERY_S + offset_s;
 
         records[i] = contract_record(host, second, i);
         mt_record_set(&records[i], MT_FIELD_CACHED, i % 1000);
     }
-    assert_ok(
-        mt_store_append(store, records, DAYS * PER_DAY, MT_CONFLICT_REPORT, outcomes, &error));
-    for (int i = 0; i < DAYS * PER_DAY; i++)
+    assert_ok(mt_store_append(store, records, RECORDS, MT_CONFLICT_REPORT, outcomes, &error));
+    for (int i = 0; i < RECORDS; i++)
         assert_int_equal(outcomes[i].verdict, MT_VERDICT_NEW);
 }
 
@@ -131,7 +127,7 @@ static void buckets_are_of_one_instant(void **state)
             seal(writer);
         reader = fixture_open(fixture, true, 20000);
         before = ask(reader, &wanted, NULL, NULL);
-        assert_int_equal(before.count, DAYS * PER_DAY * (cases[i].host != NULL ? 1 : 2));
+        assert_int_equal(before.count, RECORDS * (cases[i].host != NULL ? 1 : 2));
         meanwhile = ask(reader, &wanted, writer, cases[i].change);
         assert_int_equal(meanwhile.count, before.count);
         assert_true(meanwhile.sum == before.sum);
@@ -156,7 +152,7 @@ static void hours_that_lie_in_two_buckets_are_counted(void **state)
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         struct mt_aggregation wanted = {.measure = MT_MEASURE_USED,
                                         .from = 2 * DAY_S + 1800,
-                                        .to = (DAYS - 1) * APART * (int64_t)DAY_S + 5000,
+                                        .to = (DAYS - 1) * APART * DAY_S + 5000,
                                         .now_s = NOW_S,
                                         .step_s = steps[i]};
         struct watcher scanned = {0};

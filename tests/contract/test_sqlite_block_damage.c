@@ -16,7 +16,10 @@
 #include "contract.h"
 #include "sqlite_fixture.h"
 
-enum { DAY_S = 86400, EVERY_S = 600, DAYS = 2, FLIPS = 120, PAGE_FLIPS = 60 };
+#define DAY_S   INT64_C(86400)
+#define EVERY_S INT64_C(600)
+
+enum { DAYS = 2, FLIPS = 75, PAGE_FLIPS = 40 };
 
 #define BEGIN_S INT64_C(1646956800)
 #define NOW_S   (BEGIN_S + 10 * DAY_S)
@@ -31,7 +34,7 @@ static const struct {
 enum { QUESTIONS = sizeof questions / sizeof questions[0] };
 
 struct buckets {
-    struct mt_bucket list[DAYS * DAY_S / EVERY_S + 1];
+    struct mt_bucket list[DAYS * 86400 / 600 + 1];
     size_t count;
 };
 
@@ -48,7 +51,7 @@ static uint64_t dice;
 
 static int64_t below(int64_t bound)
 {
-    return (int64_t)(contract_random(&dice) % (uint64_t)bound);
+    return bound <= 0 ? 0 : (int64_t)(contract_random(&dice) % (uint64_t)bound);
 }
 
 static enum mt_err collect_bucket(void *context, const struct mt_bucket *bucket,
@@ -145,7 +148,7 @@ static void make_sound(const struct fixture *fixture)
     /* a late record, which is loose */
     append(store, BEGIN_S + 7261, BEGIN_S + 7262);
     contract_scan(store, &query, &sound.records);
-    assert_int_equal(sound.records.count, 2 * DAYS * DAY_S / EVERY_S + 2);
+    assert_int_equal(sound.records.count, INT64_C(2) * DAYS * DAY_S / EVERY_S + 2);
     for (size_t i = 0; i < QUESTIONS; i++)
         assert_ok(ask(store, i, &sound.buckets[i], &error));
     mt_store_close(store);
@@ -196,7 +199,7 @@ static bool scans_well(const struct fixture *fixture, struct mt_store *store)
 static bool is_same_bucket(const struct mt_bucket *a, const struct mt_bucket *b)
 {
     return a->start_s == b->start_s && a->count == b->count && a->min == b->min &&
-           a->max == b->max && memcmp(&a->sum, &b->sum, sizeof a->sum) == 0;
+           a->max == b->max && a->sum <= b->sum && a->sum >= b->sum;
 }
 
 static bool aggregates_well(const struct fixture *fixture, struct mt_store *store)
