@@ -289,15 +289,16 @@ enum mt_err mt_tend(struct mt_store *store, struct mt_tending *tending, struct m
         *error = failure;
     /* what cannot be sealed, for a damaged day or a full disk, must not stand in the way of what
      * gives room */
+    pruning->is_done = pruning->kept >= 0;
     if (pruning->kept < 0 &&
         (result == MT_OK ? compaction->is_done
                          : result == MT_ERR_CORRUPT || result == MT_ERR_FULL)) {
         enum mt_err pruned =
             prune_by_size(store, pruning, &stopped, result == MT_OK ? error : NULL);
 
+        pruning->is_done = pruned == MT_OK && !stopped;
         result = result == MT_OK ? pruned : result;
     }
-    pruning->is_done = !stopped && (pruning->kept >= 0 || compaction->is_done);
     return result;
 }
 
