@@ -14,9 +14,13 @@ def connect(path, timeout=30):
 
 
 def stored(path):
-    """Every record of a store, a dict each, in the order of (timestamp, host)."""
+    """Every record of a store of which nothing is sealed, a dict each, in the order of (timestamp, host)."""
     with connect(path) as connection:
         connection.row_factory = sqlite3.Row
+        tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'block'"
+        if connection.execute(tables).fetchone()[0] > 0:
+            sealed = connection.execute("SELECT count(*) FROM block").fetchone()[0]
+            assert sealed == 0, "days are sealed: memory-tracker export reads them"
         rows = connection.execute(
             "SELECT host.name AS host, memory_log.* FROM memory_log"
             " JOIN host ON host.id = memory_log.host_id ORDER BY timestamp, host.name"
