@@ -119,6 +119,8 @@ static enum mt_err insert(struct append *append, const struct mt_record *record,
     return err;
 }
 
+static const char sealed_sql[] = "SELECT 1 FROM block WHERE host_id=?1 AND day=?2";
+
 /* Is anything sealed of the present host's day? Once for all of its records in a row. */
 static enum mt_err look_at_day(struct append *append, int64_t day, struct mt_error *error)
 {
@@ -129,8 +131,7 @@ static enum mt_err look_at_day(struct append *append, int64_t day, struct mt_err
 
     if (sealed->host_id == append->host_id && sealed->day == day)
         return MT_OK;
-    err = mt_sqlite_statement(&append->store->file,
-                              "SELECT 1 FROM block WHERE host_id=?1 AND day=?2", &statement, error);
+    err = mt_sqlite_statement(&append->store->file, sealed_sql, &statement, error);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(statement, 1, append->host_id);
@@ -300,9 +301,11 @@ static enum mt_err append_all(struct sqlite_store *store, const struct mt_record
 {
     struct append append = {.store = store, .on_conflict = on_conflict};
     sqlite3_stmt *statement = NULL;
-    /* before the transaction, since preparing it may have to add a column */
-    enum mt_err err = mt_sqlite_statement(&store->file, insert_sql, &statement, error);
+    /* before the transaction, since preparing them may have to add a table or a column */
+    enum mt_err err = mt_sqlite_statement(&store->file, sealed_sql, &statement, error);
 
+    if (err == MT_OK)
+        err = mt_sqlite_statement(&store->file, insert_sql, &statement, error);
     /* a page that leaves the cache early would lock readers out until the end of the batch */
     if (err == MT_OK && count > SMALL_BATCH)
         err = mt_sqlite_exec(&store->file, "PRAGMA cache_spill=OFF", error);
@@ -334,9 +337,14 @@ enum mt_err mt_sqlite_append(struct mt_store *base, const struct mt_record *reco
     if (err != MT_OK || count == 0)
         return err;
     err = append_all(store, records, count, on_conflict, outcomes, error);
-    if (err != MT_ERR_MISSING)
+    if (err != MT_ERR_MISSING && err != MT_ERR_FAILED)
         return err;
-    /* replaced since the last look: nothing was written, so once more into the new file */
+    /* nothing was written, so once more: into the new file if it was replaced since the last look;
+     * or with what a statement misses that was prepared before an older copy was restored */
+    if (err == MT_ERR_FAILED)
+        return mt_sqlite_upgrade(&store->file, NULL) == MT_OK
+                   ? append_all(store, records, count, on_conflict, outcomes, error)
+                   : err;
     err = mt_sqlite_reopen(&store->file, error);
     if (err == MT_OK)
         err = mt_sqlite_store_look(store, error);

@@ -543,6 +543,34 @@ static void seconds_are_taken_by_loose_and_sealed_records_alike(void **state)
     mt_store_close(store);
 }
 
+/* what a copy of an earlier version, restored into the file in place, comes to */
+static void restore_first_version(const struct fixture *fixture)
+{
+    sqlite3 *db = fixture_raw(fixture->path);
+
+    fixture_exec(db, "BEGIN; DROP TABLE block; DROP TABLE block_column; DROP TABLE block_field;"
+                     "PRAGMA user_version=1; COMMIT");
+    (void)sqlite3_close(db);
+}
+
+static void a_restored_copy_of_the_first_version_is_migrated_by_the_next_append(void **state)
+{
+    struct fixture *fixture = *state;
+    struct world world = {.random = contract_seed()};
+
+    world.store = fixture_open(fixture, false, WAIT_MS);
+    restore_first_version(fixture);
+    append_both(&world);
+    /* the statements of the append before are of the other schema */
+    restore_first_version(fixture);
+    append_both(&world);
+    seal(world.store);
+    append_both(&world);
+    check_all(world.store, &world.model, 50, &world.random);
+    mt_store_close(world.store);
+    contract_list_free(&world.model);
+}
+
 static void marks_are_never_given_again(void **state)
 {
     struct fixture *fixture = *state;
@@ -664,6 +692,7 @@ int main(void)
         FIXTURE_TEST(what_is_sealed_meanwhile_is_handed_out_once),
         FIXTURE_TEST(readers_miss_nothing_while_days_are_merged),
         FIXTURE_TEST(seconds_are_taken_by_loose_and_sealed_records_alike),
+        FIXTURE_TEST(a_restored_copy_of_the_first_version_is_migrated_by_the_next_append),
         FIXTURE_TEST(marks_are_never_given_again),
         FIXTURE_TEST(gaps_among_marks_are_stepped_over),
         FIXTURE_TEST(whole_days_are_removed_unread_and_the_file_shrinks),
