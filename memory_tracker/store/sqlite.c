@@ -151,6 +151,7 @@ static void close_store(struct mt_store *base)
 
     mt_sqlite_close(&store->file);
     mt_block_codec_fini(&store->codec);
+    mt_sqlite_forget_names(store);
     free(store);
 }
 
@@ -166,8 +167,7 @@ enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *er
     if (err != MT_OK || store->epoch == store->file.epoch)
         return err;
     store->epoch = store->file.epoch;
-    memset(store->hosts, 0, sizeof store->hosts);
-    memset(store->boots, 0, sizeof store->boots);
+    mt_sqlite_forget_names(store);
     store->has_blocks = false;
     memset(store->column_field, 0, sizeof store->column_field);
     store->columns_known_to = 0;

@@ -7,9 +7,18 @@
 #include "store/sqlite_file.h"
 
 enum {
-    MT_SQLITE_NAMES = 64,   /* hosts and boots remembered between rows */
     MT_SQLITE_BATCH = 512,  /* rows read before the lock is let go and they are handed out */
     MT_SQLITE_LOCK_MS = 40, /* a read lock held so long is let go; the promise is 50 */
+};
+
+/* Rows of table host or boot that were read. */
+struct mt_sqlite_names {
+    struct mt_sqlite_name {
+        int64_t id;
+        uint8_t size;
+        uint8_t *bytes; /* NULL: none */
+    } * rows;
+    size_t capacity; /* 0, or a power of two */
 };
 
 struct sqlite_store {
@@ -18,14 +27,8 @@ struct sqlite_store {
     uint64_t epoch;   /* of file, for what follows */
     uint64_t lacking; /* bits of fields for which the table has no column (read_only) */
     /* rows of host and boot are never changed or removed, so that what was read stays true */
-    struct {
-        int64_t id;
-        char name[MT_HOST_MAX + 1];
-    } hosts[MT_SQLITE_NAMES];
-    struct {
-        int64_t id;
-        uint8_t uuid[MT_BOOT_ID_SIZE];
-    } boots[MT_SQLITE_NAMES];
+    struct mt_sqlite_names hosts;
+    struct mt_sqlite_names boots;
     /* see sqlite_block.h */
     bool has_blocks;
     uint8_t column_field[64]; /* the field of a column of blocks + 1; 0: none that is known */
@@ -65,6 +68,9 @@ enum mt_err mt_sqlite_host_name(struct sqlite_store *store, int64_t id, char nam
                                 struct mt_error *error);
 enum mt_err mt_sqlite_boot_uuid(struct sqlite_store *store, int64_t id,
                                 uint8_t uuid[MT_BOOT_ID_SIZE], struct mt_error *error);
+
+/* mt_sqlite_forget_names: frees what is remembered of them. */
+void mt_sqlite_forget_names(struct sqlite_store *store);
 
 /* mt_sqlite_read_row: the row that statement stands on. */
 enum mt_err mt_sqlite_read_row(struct sqlite_store *store, sqlite3_stmt *statement, uint64_t fields,

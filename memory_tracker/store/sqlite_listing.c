@@ -291,6 +291,7 @@ static enum mt_err add_days(struct mt_sqlite_scan *scan, bool newest_first, int6
         if (records > most) {
             stop_at(newest_first, newest_first ? last_day : first_day, from, to);
             choose_hours(scan, day, newest_first, from, to);
+            listing->is_tight = true;
             return MT_OK;
         }
         if (mt_sqlite_scan_is_long(scan)) {
@@ -371,6 +372,7 @@ enum mt_err mt_sqlite_listing_look(struct mt_sqlite_scan *scan, bool newest_firs
     listing->capacity = 0;
     listing->newest_first = newest_first;
     listing->is_one_day = false;
+    listing->is_tight = false;
     err = add_days(scan, newest_first, from, to, error);
     keep_parts(listing, old, old_count);
     listing->is_known = err == MT_OK;

@@ -61,6 +61,7 @@ struct mt_sqlite_listing {
     size_t capacity;
     int64_t from, to; /* the seconds that it knows: from <= second < to */
     bool is_known;
+    bool is_tight;   /* there is more than fits into memory, so that it is packed */
     bool is_one_day; /* however much it has */
     bool newest_first;
     int64_t data_version; /* of the database when it was looked at, and the handle's own changes */

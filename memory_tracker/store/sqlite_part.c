@@ -275,7 +275,7 @@ static enum mt_err make_part(const struct mt_sqlite_scan *scan, struct mt_sqlite
     part->records = cut.records;
     if (err != MT_OK)
         return err;
-    if (cut.late == NULL && cut.records == (size_t)data->block.records) {
+    if (!scan->listing.is_tight && cut.late == NULL && cut.records == (size_t)data->block.records) {
         const struct mt_block_column timestamps = {.values = data->timestamps};
 
         view(&timestamps, &part->timestamps);
