@@ -229,7 +229,7 @@ static void choose_hours(const struct mt_sqlite_scan *scan, int64_t day, bool ne
         more = newest_first ? estimate(listing, 0, next, at) : estimate(listing, 0, at, next);
         if (records + more > most && records > 0)
             break;
-        if (more > most) {
+        if (more > most && more > 0) {
             int64_t seconds = (newest_first ? at - next : next - at) * most / more;
 
             seconds = seconds > 0 ? seconds : 1;

@@ -132,7 +132,7 @@ static void set_values(struct mt_record *record, const struct mt_sqlite_part *pa
     const struct mt_sqlite_numbers *numbers = part->fields;
     uint64_t present = 0;
 
-    for (; fields != 0; fields &= fields - 1, numbers++) {
+    for (; fields != 0 && numbers != NULL; fields &= fields - 1, numbers++) {
         int field = __builtin_ctzll(fields);
         bool is_there =
             numbers->is_there && (numbers->present == NULL || numbers->present[index] != 0);
@@ -162,6 +162,7 @@ static enum mt_err hand_out(struct mt_sqlite_merge *merge, const struct mt_sqlit
                             mt_emit *emit, void *context, struct mt_error *error)
 {
     struct mt_record *record = &merge->record;
+    const struct mt_sqlite_part *part;
 
     if (emit == NULL) {
         if (found->row == NULL)
@@ -170,14 +171,13 @@ static enum mt_err hand_out(struct mt_sqlite_merge *merge, const struct mt_sqlit
     }
     if (found->row != NULL)
         return emit(context, &found->row->record, error);
-    if (merge->record_of != found->listed->part) {
-        memcpy(record->host, found->listed->part->host, sizeof record->host);
-        merge->record_of = found->listed->part;
-    }
-    record->timestamp = mt_sqlite_number(&found->listed->part->timestamps, found->index);
-    set_boot(record, found->listed->part, found->index);
-    set_values(record, found->listed->part, found->index,
-               merge->scan->query->fields & MT_FIELD_ALL);
+    part = found->listed->part;
+    if (merge->record_of == NULL || merge->record_of != part)
+        memcpy(record->host, part->host, sizeof record->host);
+    merge->record_of = part;
+    record->timestamp = mt_sqlite_number(&part->timestamps, found->index);
+    set_boot(record, part, found->index);
+    set_values(record, part, found->index, merge->scan->query->fields & MT_FIELD_ALL);
     return emit(context, record, error);
 }
 

@@ -65,7 +65,7 @@ static void remember(struct mt_sqlite_names *names, int64_t id, const uint8_t *b
         if (names->capacity == capacity)
             break;
     }
-    copy = names->capacity > 0 ? malloc(size) : NULL;
+    copy = names->capacity > 0 && size > 0 ? malloc(size) : NULL;
     if (copy == NULL)
         return;
     memcpy(copy, bytes, size);
