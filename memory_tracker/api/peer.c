@@ -43,6 +43,11 @@ uint64_t mt_peer_progress(int fd, uint64_t given)
     return given - (uint64_t)queued;
 }
 
+bool mt_peer_hurry(int fd, int bytes)
+{
+    return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes) == 0;
+}
+
 bool mt_peer_is_gone(int fd)
 {
     struct pollfd state = {.fd = fd};

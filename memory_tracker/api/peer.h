@@ -17,6 +17,13 @@ void mt_peer_print(int fd, char text[static MT_PEER_TEXT]);
  */
 uint64_t mt_peer_progress(int fd, uint64_t given);
 
+/*
+ * mt_peer_hurry: from now on the kernel takes up to `bytes` that it has not sent yet, for a peer
+ * that reads as fast as it can. False for other sockets than TCP, of which mt_peer_progress also
+ * knows less: what is handed to them at once is to be little.
+ */
+bool mt_peer_hurry(int fd, int bytes);
+
 /* mt_peer_is_gone: the connection was reset or fully closed; half-closed ones are not gone. */
 bool mt_peer_is_gone(int fd);
 

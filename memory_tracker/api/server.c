@@ -187,11 +187,15 @@ static void look_at_tokens(struct loop *loop)
 static void turn(struct loop *loop)
 {
     bool hurried = loop->phase != SERVING;
+    int most_ms = hurried ? HURRIED_TURN_MS : TURN_MS;
     int64_t now_ms;
 
+    /* what was sent after the last turn is only finished, and the next request read, in this one */
+    if (loop->has_resumed)
+        most_ms = 0;
+    loop->has_resumed = false;
     loop->turn++;
-    if (h2o_evloop_run(loop->ctx.loop, hurried ? HURRIED_TURN_MS : TURN_MS) != 0 &&
-        errno != EINTR) {
+    if (h2o_evloop_run(loop->ctx.loop, most_ms) != 0 && errno != EINTR) {
         mt_log(MT_LOG_CRITICAL, "event loop: %s", strerrordesc_np(errno));
         end_at_once(loop->server, "an event loop failed");
     }

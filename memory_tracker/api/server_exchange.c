@@ -12,12 +12,18 @@ enum {
     KEEPER_PATIENCE_MS = 1000, /* how long the keeper is waited for before a worker is asked */
     CHUNK_BYTES =
         128 * 1024, /* a body goes to its connection in such pieces, so that progress shows */
-    PAGE_BYTES = 1024 * 1024, /* the same for what takes no memory of its own */
-    SMALL_BYTES = 64 * 1024,  /* answers up to this are sent whatever is held */
+    UNSENT_BYTES = 64 * 1024 * 1024,     /* of pages, in the kernel for all clients, */
+    UNSENT_MOST_BYTES = 4 * 1024 * 1024, /* and for one */
+    SMALL_PAGE_BYTES = 2048,
+    SMALL_PAGE_SLICES = 4,
+    SMALL_BYTES = 64 * 1024, /* answers up to this are sent whatever is held */
 };
 
 static void release_held(struct server *server, int64_t *held_bytes)
 {
+    /* what all loops count is not touched for nothing */
+    if (*held_bytes == 0)
+        return;
     mt_gauge_add(&server->held_bytes, -*held_bytes);
     *held_bytes = 0;
 }
@@ -39,6 +45,8 @@ static int64_t hold_body(struct server *server, struct mt_response *response)
         }
     }
     bytes = (int64_t)body->capacity;
+    if (bytes == 0)
+        return 0;
     if (bytes <= SMALL_BYTES) {
         mt_gauge_add(&server->held_bytes, bytes);
     } else if (!mt_gauge_try_add(&server->held_bytes, bytes,
@@ -56,7 +64,7 @@ static void send_slices(struct exchange *exchange)
     size_t bytes = 0;
     h2o_iovec_t *slices = exchange->slices;
 
-    while (count < exchange->slice_count && bytes < PAGE_BYTES)
+    while (count < exchange->slice_count && bytes < exchange->most_at_once)
         bytes += slices[count++].len;
     exchange->slices += count;
     exchange->slice_count -= count;
@@ -70,6 +78,33 @@ static void send_more_slices(h2o_generator_t *generator, h2o_req_t *req)
     send_slices(H2O_STRUCT_FROM_MEMBER(struct exchange, generator, generator));
 }
 
+/* Few clients may have much in the kernel, many only little. False: it does not take much. */
+static bool hurry(const struct client *client)
+{
+    int64_t bytes = UNSENT_BYTES / (mt_gauge_get(&client->loop->server->connections) + 1);
+
+    if (bytes > UNSENT_MOST_BYTES)
+        bytes = UNSENT_MOST_BYTES;
+    if (bytes < CHUNK_BYTES)
+        bytes = CHUNK_BYTES;
+    return mt_peer_hurry(h2o_socket_get_fd(client->sock), (int)bytes);
+}
+
+/* So little is copied sooner than it takes the kernel to look at a few pieces. */
+static void send_small_page(struct exchange *exchange)
+{
+    const struct mt_page *page = &exchange->response.page;
+    struct mt_slice slices[SMALL_PAGE_SLICES];
+    h2o_iovec_t body = {h2o_mem_alloc_pool(&exchange->req->pool, page->length), 0};
+
+    mt_page_slices(page, slices);
+    for (size_t i = 0; i < page->slices; i++) {
+        memcpy(body.base + body.len, slices[i].data, slices[i].length);
+        body.len += slices[i].length;
+    }
+    h2o_send(exchange->req, &body, 1, H2O_SEND_STATE_FINAL);
+}
+
 static void send_page(struct exchange *exchange)
 {
     _Static_assert(sizeof(struct mt_slice) == sizeof(h2o_iovec_t) &&
@@ -78,6 +113,12 @@ static void send_page(struct exchange *exchange)
     const struct mt_response *response = &exchange->response;
     struct mt_slice *slices = response->packed.slices;
 
+    if (!response->is_gzip && response->page.length <= SMALL_PAGE_BYTES &&
+        response->page.slices <= SMALL_PAGE_SLICES) {
+        send_small_page(exchange);
+        return;
+    }
+
     exchange->slice_count = response->is_gzip ? response->packed.count : response->page.slices;
     if (!response->is_gzip) {
         slices = h2o_mem_alloc_pool(&exchange->req->pool, exchange->slice_count * sizeof *slices);
@@ -85,6 +126,9 @@ static void send_page(struct exchange *exchange)
     }
     exchange->slices = (h2o_iovec_t *)slices;
     exchange->generator.proceed = send_more_slices;
+    exchange->most_at_once = SIZE_MAX;
+    if (mt_response_length(response) > CHUNK_BYTES && !hurry(exchange->client))
+        exchange->most_at_once = CHUNK_BYTES;
     send_slices(exchange);
 }
 
@@ -102,6 +146,15 @@ static void send_next(h2o_generator_t *generator, h2o_req_t *req)
 static void add_header(h2o_req_t *req, const h2o_token_t *name, const char *value)
 {
     h2o_add_header(&req->pool, &req->res.headers, name, NULL, value, strlen(value));
+}
+
+static void add_validators(h2o_req_t *req, const char *tag)
+{
+    add_header(req, H2O_TOKEN_ETAG, tag);
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL,
+                   H2O_STRLIT("no-cache"));
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_VARY, NULL,
+                   H2O_STRLIT("Accept-Encoding"));
 }
 
 static void add_number_header(h2o_req_t *req, const h2o_token_t *name, int64_t value)
@@ -129,11 +182,8 @@ static void answer(struct exchange *exchange)
         add_header(req, H2O_TOKEN_WWW_AUTHENTICATE, response->authenticate);
     if (response->is_gzip)
         add_header(req, H2O_TOKEN_CONTENT_ENCODING, "gzip");
-    if (response->is_validated) {
-        add_header(req, H2O_TOKEN_ETAG, response->tag);
-        add_header(req, H2O_TOKEN_CACHE_CONTROL, "no-cache");
-        add_header(req, H2O_TOKEN_VARY, "Accept-Encoding");
-    }
+    if (response->is_validated)
+        add_validators(req, response->tag);
     if (response->retry_after_s > 0)
         add_number_header(req, H2O_TOKEN_RETRY_AFTER, response->retry_after_s);
     if (response->age_s >= 0)
@@ -250,15 +300,31 @@ static bool submit(struct exchange *exchange, struct mt_job *job)
     return true;
 }
 
-/* Sent twice it counts for nothing: who knows which one somebody before us looked at. */
-static struct mt_slice header_value(const h2o_req_t *req, const h2o_token_t *name)
+/* Headers that handlers may see. One that is sent twice counts for nothing: who knows which one
+ * somebody before us looked at. */
+static void read_headers(const h2o_req_t *req, struct mt_request *request)
 {
-    ssize_t at = h2o_find_header(&req->headers, name, -1);
+    const struct {
+        const h2o_token_t *name;
+        struct mt_slice *value;
+    } wanted[] = {{H2O_TOKEN_ACCEPT_ENCODING, &request->accept_encoding},
+                  {H2O_TOKEN_IF_NONE_MATCH, &request->if_none_match},
+                  {H2O_TOKEN_AUTHORIZATION, &request->authorization},
+                  {H2O_TOKEN_CONTENT_TYPE, &request->content_type},
+                  {H2O_TOKEN_CONTENT_ENCODING, &request->content_encoding}};
+    bool seen[sizeof wanted / sizeof wanted[0]] = {false};
 
-    if (at == -1 || h2o_find_header(&req->headers, name, at) != -1)
-        return (struct mt_slice){NULL, 0};
-    return (struct mt_slice){req->headers.entries[at].value.base,
-                             req->headers.entries[at].value.len};
+    for (size_t i = 0; i < req->headers.size; i++) {
+        const h2o_header_t *header = &req->headers.entries[i];
+
+        for (size_t j = 0; j < sizeof wanted / sizeof wanted[0]; j++) {
+            if (header->name != &wanted[j].name->buf)
+                continue;
+            *wanted[j].value = seen[j] ? (struct mt_slice){NULL, 0}
+                                       : (struct mt_slice){header->value.base, header->value.len};
+            seen[j] = true;
+        }
+    }
 }
 
 static void read_request(const h2o_req_t *req, struct mt_request *request)
@@ -270,16 +336,15 @@ static void read_request(const h2o_req_t *req, struct mt_request *request)
         {{"GET", 3}, MT_METHOD_GET}, {{"HEAD", 4}, MT_METHOD_HEAD}, {{"POST", 4}, MT_METHOD_POST}};
 
     *request = (struct mt_request){.method = MT_METHOD_OTHER};
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (h2o_memis(req->method.base, req->method.len, methods[i].name.data,
-                      methods[i].name.length))
-            request->method = methods[i].method;
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (!h2o_memis(req->method.base, req->method.len, methods[i].name.data,
+                       methods[i].name.length))
+            continue;
+        request->method = methods[i].method;
+        break;
+    }
     mt_request_set_target(request, (struct mt_slice){req->path.base, req->path.len});
-    request->authorization = header_value(req, H2O_TOKEN_AUTHORIZATION);
-    request->content_type = header_value(req, H2O_TOKEN_CONTENT_TYPE);
-    request->content_encoding = header_value(req, H2O_TOKEN_CONTENT_ENCODING);
-    request->accept_encoding = header_value(req, H2O_TOKEN_ACCEPT_ENCODING);
-    request->if_none_match = header_value(req, H2O_TOKEN_IF_NONE_MATCH);
+    read_headers(req, request);
     if (req->entity.base != NULL)
         request->body = (struct mt_slice){req->entity.base, req->entity.len};
 }
@@ -367,6 +432,7 @@ void mt_exchange_resume(struct loop *loop, int64_t now_ms)
         if (end == MT_READING_GOES_ON && now_ms - exchange->begun_ms < KEEPER_PATIENCE_MS)
             return;
         stop_waiting(exchange);
+        loop->has_resumed = true;
         answer_request(exchange, end == MT_READING_DONE ? MT_READING_CURRENT : MT_READING_UNKNOWN);
     }
 }
@@ -382,6 +448,8 @@ static enum mt_reading look(struct client *client)
     if (loop->read_turn != loop->turn || client->turn == loop->turn) {
         loop->reading = mt_reader_look(loop->reader);
         loop->read_turn = loop->turn;
+        loop->now_ms = mt_clock_monotonic_ms();
+        loop->now_s = mt_clock_wall_s();
     }
     client->turn = loop->turn;
     return loop->reading;
@@ -390,6 +458,7 @@ static enum mt_reading look(struct client *client)
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct client *client = mt_client_of(req);
+    enum mt_reading reading = look(client);
     struct exchange *exchange =
         h2o_mem_alloc_shared(&req->pool, sizeof *exchange, dispose_exchange);
 
@@ -397,9 +466,8 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     *exchange = (struct exchange){.generator = {.proceed = send_next},
                                   .req = req,
                                   .client = client,
-                                  .begun_ms = mt_clock_monotonic_ms(),
-                                  .now_s = mt_clock_wall_s()};
-    mt_response_init(&exchange->response);
+                                  .begun_ms = client->loop->now_ms,
+                                  .now_s = client->loop->now_s};
     client->exchange = exchange;
     client->requests++;
     /*
@@ -408,7 +476,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
      */
     if (req->entity.base != NULL)
         req->http1_is_persistent = 0;
-    answer_request(exchange, look(client));
+    answer_request(exchange, reading);
     return 0;
 }
 

@@ -60,9 +60,11 @@ struct loop {
     enum mt_reading reading; /* of this turn, if read_turn is turn */
     uint64_t turn;           /* counts them */
     uint64_t read_turn;
+    int64_t now_ms, now_s; /* the clocks, as of then */
     struct mt_packer packer;
     h2o_linklist_t waiting;      /* exchanges, until the keeper has looked; oldest first */
     int64_t hurried;             /* the ticket for which it was last asked to */
+    bool has_resumed;            /* some were answered after the last turn */
     struct mt_gauge has_waiting; /* 1: the keeper is to wake this loop */
 };
 
@@ -91,9 +93,10 @@ struct exchange {
     struct mt_response response;
     struct mt_lease *lease; /* of the view that has the body, or NULL */
     int64_t held_bytes;
-    size_t sent;          /* bytes of the body handed on; */
-    h2o_iovec_t *slices;  /* or where it is a page, what is left of it */
-    size_t slice_count;   /* all of them */
+    size_t sent;         /* bytes of the body handed on; */
+    h2o_iovec_t *slices; /* or where it is a page, what is left of it */
+    size_t slice_count;
+    size_t most_at_once;  /* bytes; its last slice may exceed that */
     h2o_linklist_t waits; /* in loop->waiting, if linked; */
     int64_t ticket;       /* for what; see mt_reader_check */
     int64_t begun_ms;
