@@ -118,6 +118,8 @@ static void verify_finds_what_does_not_add_up(void **state)
         {"UPDATE memory_log SET mem_free = -1 WHERE seq = 7", "mem_free", false},
         {"UPDATE memory_log SET cached = 9007199254740993 WHERE seq = 7", "cached", false},
         {"UPDATE memory_log SET timestamp = timestamp + 8640000 WHERE seq = 7", "table day", false},
+        {"INSERT INTO memory_log(host_id,timestamp,mem_total,mem_free) VALUES(1,7,5,-1)",
+         "mem_free", false},
         /* an index that misses an entry: it is out of the schema while a record comes in */
         {"CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'memory_log_by_time';"
          "PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name = 'memory_log_by_time';"
@@ -140,6 +142,53 @@ static void verify_finds_what_does_not_add_up(void **state)
         verify_finds(fixture, cases[i].deep, cases[i].finding);
         assert_int_equal(unlink(fixture->path), 0);
     }
+}
+
+/* Seals what is older than its clock at the first finding, which is told while no lock is held. */
+struct sealer {
+    struct mt_store *store;
+    int64_t findings;
+    int64_t sealed;
+};
+
+static void seal_meanwhile(void *context, const char *text)
+{
+    struct sealer *sealer = context;
+    struct mt_compaction compaction = {.now_s = 400000};
+    struct mt_error error = {0};
+
+    sealer->findings++;
+    if (strstr(text, "mem_free") == NULL)
+        fail_msg("verify: %s", text);
+    if (mt_store_compact(sealer->store, &compaction, &error) != MT_OK)
+        fail_msg("compact: %s", error.text);
+    sealer->sealed += compaction.records;
+}
+
+static void verify_is_not_misled_by_days_that_are_sealed_meanwhile(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sealer sealer = {0};
+    struct mt_store *reader;
+    struct mt_error error = {0};
+    int64_t findings = 0;
+    sqlite3 *db;
+
+    fixture_fill(fixture, 2, 3000);
+    db = fixture_raw(fixture->path);
+    /* the last row of the table, on a day that is not over: its walk is done when this is told */
+    fixture_exec(db, "INSERT INTO memory_log(host_id,timestamp,mem_total,mem_free)"
+                     " VALUES(1,500000,5,-1)");
+    (void)sqlite3_close(db);
+    sealer.store = fixture_open(fixture, false, 20000);
+    reader = fixture_open(fixture, true, 20000);
+    assert_int_equal(mt_store_verify(reader, false, seal_meanwhile, &sealer, &findings, &error),
+                     MT_OK);
+    assert_int_equal(sealer.sealed, 6000);
+    assert_int_equal(sealer.findings, 1);
+    assert_int_equal(findings, 1);
+    mt_store_close(reader);
+    mt_store_close(sealer.store);
 }
 
 /* polls until the number of records is as expected; the file is looked at once a second */
@@ -275,6 +324,7 @@ int main(void)
         FIXTURE_TEST(a_corrupt_page_is_told_and_found),
         FIXTURE_TEST(a_truncated_file_is_corrupt),
         FIXTURE_TEST(verify_finds_what_does_not_add_up),
+        FIXTURE_TEST(verify_is_not_misled_by_days_that_are_sealed_meanwhile),
         FIXTURE_TEST(a_replaced_file_is_opened_anew),
         FIXTURE_TEST(nothing_is_acknowledged_into_a_deleted_file),
         FIXTURE_TEST(a_restored_copy_resets_places),
