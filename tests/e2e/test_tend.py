@@ -242,3 +242,37 @@ def test_by_hand_a_size_seals_first_and_takes_whole_days(home):
     assert report["records"] + len(there) == 4 * 100 * 72
     # no day more than it takes: one of them takes about that much
     assert report["size"] + 2 * report["size"] // (len(there) // 288) > 1 << 20
+
+
+def test_the_courier_applies_retention_to_a_mongodb_once_an_hour(mongodb_home):
+    home = mongodb_home
+    for day in range(5):
+        assert sample(home, T + day * DAY, "--interval", "86400") == []
+    # nothing is removed by who knows of no RETENTION, nor within the hour
+    (line,) = sample(home, T + 5 * DAY, "--interval", "86400", "--retention", "2d")
+    assert re.fullmatch(r"info memory-courier: store mongodb://\S+: 3 records of 2022-03-12 to 2022-03-14"
+                        r" removed by RETENTION", line)
+    assert timestamps(home) == [T + 3 * DAY, T + 4 * DAY, T + 5 * DAY]
+    said = [sample(home, T + 6 * DAY + 60 * minute, "--retention", "2d") for minute in range(60)]
+    assert [len(lines) for lines in said].count(1) == 1 and sum(len(lines) for lines in said) == 1
+
+
+def test_by_hand_through_another_memory_api(home, start_api, tokens):
+    fill(home, T, 3)
+    clock = home.clock(T + 2 * DAY + 7200)
+    api = start_api(clock=clock, tokens=tokens)
+    wait_until(lambda: "2 days of hosts sealed" in api.log())
+    store = api.url.replace("://", f"://{ADMIN}@")
+
+    def tracker(*args):
+        done = home.run("memory-tracker", *args, "--store", store, clock=clock)
+        assert done.returncode == 0, done.stderr
+        assert ADMIN not in done.stdout + done.stderr + api.log()
+        return done.stdout
+
+    # what it seals is the server's own business
+    assert re.fullmatch(r"nothing sealed: \d+\.\d KiB\n", tracker("compact"))
+    assert tracker("prune", "--retention", "1d", "--dry-run") == "would remove 144 records of 2022-03-12\n"
+    assert tracker("prune", "--retention", "1d") == "removed 144 records of 2022-03-12\n"
+    assert re.fullmatch(r"nothing removed: \d+\.\d KiB\n", tracker("prune", "--retention", "1MiB"))
+    assert timestamps(home)[0] == T + DAY
