@@ -195,7 +195,10 @@ struct mt_compaction {
 enum mt_err mt_store_compact(struct mt_store *store, struct mt_compaction *compaction,
                              struct mt_error *error);
 
-/* mt_store_size: bytes that the history takes on disk, without what is free to be used again. */
+/*
+ * mt_store_size: bytes that the history takes on disk, without what is free to be used again; of
+ * MongoDB, what its documents take before they are compressed. It follows a prune at once.
+ */
 enum mt_err mt_store_size(struct mt_store *store, int64_t *bytes, struct mt_error *error);
 
 /* What is aggregated: a field (its enum mt_field), or mem_total - mt_available_kib, in KiB. */
