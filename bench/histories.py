@@ -1,5 +1,6 @@
 """Histories to measure on, made once and kept: of this build's stores, and the same of the others."""
 
+import hashlib
 import shutil
 import sqlite3
 import struct
@@ -10,8 +11,10 @@ from pathlib import Path
 from load import output_of
 
 SADC = "/usr/lib/sysstat/sadc"
-# as the program's table has it; a kept history of an older generator is not used
-GENERATION = 1
+# what decides what is in the files that are kept; made by other sources they are made anew
+SOURCES = ("bench/history.c", "bench/model.c", "bench/histories.py", "memory_tracker/record/field.def",
+           "memory_tracker/store/block*.[ch]", "memory_tracker/store/sqlite_block*.c",
+           "memory_tracker/store/sqlite_schema.c")
 # seconds of a block of Prometheus, as in history.c
 SPAN_S = 486 * 3600
 
@@ -23,15 +26,30 @@ def size_of(path):
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def generation(root):
+    """A name for the sources that histories are made by."""
+    found = hashlib.sha256()
+    for pattern in SOURCES:
+        files = sorted(root.glob(pattern))
+        assert files, pattern
+        for path in files:
+            found.update(path.read_bytes())
+    return found.hexdigest()[:12]
+
+
 class Histories:
     def __init__(self, bench):
         self.bench = bench
-        self.directory = bench.work / "histories"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory = bench.work / "histories" / generation(bench.here.parent)
+        if not self.directory.exists():
+            shutil.rmtree(self.directory.parent, ignore_errors=True)
+            self.directory.mkdir(parents=True)
+        # before any thread asks for it
+        self.end()
 
     def keep(self, name, make):
         """The file or directory of that name; made by make(path) unless it is there."""
-        path = self.directory / f"{GENERATION}-{name}"
+        path = self.directory / name
         if not path.exists():
             started = time.monotonic()
             unfinished = path.with_name(path.name + ".new")

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -191,6 +192,9 @@ def main():
         return GOOD
     if options.check:
         return GOOD
+    # servers end and files go, too, where it is ended from outside
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
     bench = Bench(options)
     try:
         rows, failed = measure(bench, options.cases or list(CASES))
