@@ -14,7 +14,7 @@ AGED = "memory-tracker, a year old"
 def sampler(bench):
     """CPU, peak and time of one sample, against sadc, free and Python"""
     cpu = Row("sampler", "CPU of one sample, durable", "µs", LESS, {"sadc": 1.0, "python": 0.05})
-    peak = Row("sampler", "peak resident size", "KiB", LESS, {None: 2560})
+    peak = Row("sampler", "peak resident size", "KiB", LESS, {None: 2560}, is_timed=False)
     wall = Row("sampler", "time from start to end", "µs", LESS, most_spread=float("inf"))
     aged = bench.scratch / "aged.db"
     shutil.copy(bench.histories.store("sealed", "usual", 1, bench.year), aged)
@@ -63,9 +63,10 @@ def start(bench):
     """exec to first answer on a year of history, and what is resident then"""
     history = bench.histories.store("sealed", "usual", 1, bench.year)
     first = Row("start", "exec to first answer, a year of history, 2 loops", "ms", LESS, {None: 20})
-    idle = Row("start", "resident when idle, 2 loops", "KiB", LESS, {None: 8 * 1024})
-    loop = Row("start", "each further loop", "KiB", LESS, most_spread=float("inf"))
-    window = Row("start", "each 10,000 records of the window", "KiB", LESS, most_spread=float("inf"))
+    idle = Row("start", "resident when idle, 2 loops", "KiB", LESS, {None: 8 * 1024}, is_timed=False)
+    loop = Row("start", "each further loop", "KiB", LESS, most_spread=float("inf"), is_timed=False)
+    window = Row("start", "each 10,000 records of the window", "KiB", LESS, most_spread=float("inf"),
+                 is_timed=False)
     first_answers(bench, history, 1)
     interleave(bench, {SUBJECT: lambda: {0: first_answers(bench, history, 1)[0]}}, bench.rounds(20), {0: first})
 

@@ -35,6 +35,7 @@ struct connection {
 struct load {
     struct connection *connections;
     int count;
+    int port;
     int epoll;
     char request[2048];
     size_t request_length;
@@ -61,10 +62,10 @@ static void fail(const char *what)
     exit(1);
 }
 
-static void connect_one(struct load *load, struct connection *connection, int port)
+static void connect_one(struct load *load, struct connection *connection)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
+                                  .sin_port = htons((uint16_t)load->port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     int one = 1;
@@ -89,6 +90,8 @@ static void send_what_is_due(struct load *load, int64_t now)
             return;
         if (connection->is_busy)
             continue;
+        if (connection->fd < 0)
+            connect_one(load, connection);
         if (write(connection->fd, load->request, load->request_length) !=
             (ssize_t)load->request_length)
             fail("write");
@@ -135,6 +138,14 @@ static void receive(struct load *load, struct connection *connection)
 
         if (got < 0 && errno == EAGAIN)
             return;
+        if (got == 0 && !connection->is_busy) {
+            /* servers keep no connection for ever */
+            (void)close(connection->fd);
+            connection->fd = -1;
+            return;
+        }
+        if (got == 0)
+            errno = ECONNRESET;
         if (got <= 0)
             fail("read");
         if (in_head) {
@@ -224,8 +235,9 @@ int main(int argc, char **argv)
     load.took_ns = calloc((size_t)load.total, sizeof *load.took_ns);
     if (!load.connections || !load.took_ns || load.epoll < 0)
         fail("open_loop");
+    load.port = (int)strtol(argv[1], NULL, 10);
     for (int i = 0; i < load.count; i++)
-        connect_one(&load, &load.connections[i], (int)strtol(argv[1], NULL, 10));
+        connect_one(&load, &load.connections[i]);
     run(&load, seconds);
     print(&load);
     return 0;

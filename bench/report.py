@@ -16,6 +16,8 @@ def figure(value):
 
 
 def multiple(value):
+    if value < 0.1:
+        return f"{value:.2g}"
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 

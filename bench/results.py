@@ -17,8 +17,12 @@ def divided(a, b):
 class Row:
     """One comparison: the same thing measured with every contestant, in turn, over and over."""
 
-    def __init__(self, case, what, unit, better, wanted=None, subject=SUBJECT, most_spread=MOST_SPREAD):
-        """wanted: {contestant, or None for the figure itself: bound of the ratio to it}."""
+    def __init__(self, case, what, unit, better, wanted=None, subject=SUBJECT, most_spread=MOST_SPREAD,
+                 is_timed=True):
+        """wanted: {contestant, or None for the figure itself: bound of the ratio to it}.
+
+        is_timed: who else uses the machine has a say in it, unlike in sizes.
+        """
         self.case = case
         self.subject = subject
         self.what = what
@@ -26,6 +30,7 @@ class Row:
         self.better = better
         self.wanted = wanted or {}
         self.most_spread = most_spread
+        self.is_timed = is_timed
         self.runs = {}
         self.stolen = self.others = 0.0
         self.notes = []
@@ -66,7 +71,7 @@ class Row:
 
     def noise(self):
         """Why this row cannot be called good, as texts."""
-        found = disturbances(self.stolen, self.others)
+        found = disturbances(self.stolen, self.others) if self.is_timed else []
         for name, values in self.runs.items():
             if name == self.subject and len(values) > 1 and spread(values) > self.most_spread:
                 found.append(f"the runs of {name} lie {spread(values):.0%} apart")
