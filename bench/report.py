@@ -61,35 +61,55 @@ def as_json(bench, machine, rows, failed, verdict, code):
     }
 
 
-def as_markdown(whole):
-    machine = whole["machine"]
+def machine_line(machine):
     virtual = ", a virtual machine" if machine["hypervisor"] else ""
-    text = [
-        f"Measured on {whole['time'][:10]} on {machine['cpu']} ({machine['cpus']} CPUs{virtual},"
-        f" {machine['memory_mib'] / 1024:.0f} GiB), {machine['system']}, Linux {machine['kernel']}; servers on"
-        f" CPU {machine['server_cpu']}, who asks them on CPU {machine['load_cpu']}.",
-    ]
-    case = None
-    for row in whole["rows"]:
-        if row["case"] != case:
-            case = row["case"]
-            text += ["", f"### {case}", "",
-                     "| what | contestant | median | runs | ours is, of it | wanted | |",
-                     "|---|---|---:|---|---:|---|---|"]
+    return (f"{machine['cpu']} ({machine['cpus']} CPUs{virtual}, {machine['memory_mib'] / 1024:.0f} GiB),"
+            f" {machine['system']}, Linux {machine['kernel']}; servers on CPU {machine['server_cpu']}, who asks them"
+            f" on CPU {machine['load_cpu']}.")
+
+
+def section(case, rows, day):
+    """A case as Markdown."""
+    text = [f"### {case}, {day}", "",
+            "| what | contestant | median | runs | ours is, of it | wanted | |",
+            "|---|---|---:|---|---:|---|---|"]
+    for row in rows:
         for number, cells in enumerate(row["lines"]):
             name, median, *rest = cells
             what = f"{row['what']} ({row['unit']})" if number == 0 else ""
             text.append("| " + " | ".join([what, name, median, *rest]) + " |")
-    notes = [f"* {row['what']}: {note}" for row in whole["rows"] for note in row["notes"]]
+    notes = dict.fromkeys(note for row in rows for note in row["notes"])
     if notes:
-        text += ["", "Notes:", "", *dict.fromkeys(notes)]
+        text += ["", "Notes: " + "; ".join(notes) + "."]
     return "\n".join(text)
 
 
-def write_document(path, whole):
+def sections(whole):
+    """{case: Markdown} of the cases that were measured without noise."""
+    rows = {}
+    for row in whole["rows"]:
+        rows.setdefault(row["case"], []).append(row)
+    return {case: section(case, its, whole["time"][:10]) for case, its in rows.items()
+            if case not in whole["failed"] and not any(row["noise"] for row in its)}
+
+
+def write_document(path, whole, order):
+    """Puts what was measured without noise in the place of what the document says of these cases.
+
+    order: all cases. Figures of another machine do not stay beside those of this one. Returns the
+    cases that were written.
+    """
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert end, f"{path} lost its marks"
-    made = re.sub(r"[ \t]+$", "", as_markdown(whole), flags=re.MULTILINE)
-    path.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+    old, mark, after = rest.partition(END)
+    assert mark, f"{path} lost its marks"
+    head = machine_line(whole["machine"])
+    kept = {}
+    if head in old:
+        kept = {re.match(r"### (\w+)", part).group(1): part.strip()
+                for part in re.split(r"^(?=### )", old, flags=re.MULTILINE)[1:]}
+    made = sections(whole)
+    kept.update(made)
+    body = "\n\n".join([head, *(kept[case] for case in order if case in kept)])
+    path.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
+    return list(made)

@@ -143,8 +143,8 @@ def parse_options(arguments):
             parser.error(f"unknown case '{name}'; see script/bench --list")
     if options.records < 10**4:
         parser.error("--records needs at least 1e4")
-    if options.write_docs and (options.quick or options.cases):
-        parser.error("--write-docs takes a whole run: neither cases nor --quick")
+    if options.write_docs and options.quick:
+        parser.error("the figures of --quick are nothing to --write-docs")
     options.build, options.work = options.build.resolve(), options.work.resolve()
     return options
 
@@ -207,10 +207,9 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.write_docs:
-        if code == NOISY or failed:
-            print("docs/performance.md stays as it is", file=sys.stderr)
-        else:
-            report.write_document(bench.here.parent / "docs/performance.md", whole)
+        document = bench.here.parent / "docs/performance.md"
+        written = report.write_document(document, whole, list(CASES))
+        bench.say(f"{document.name} has the figures of: {', '.join(written) or 'nothing'}")
     return code
 
 

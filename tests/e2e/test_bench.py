@@ -68,8 +68,8 @@ def test_every_case_works(bench):
     for case in ["tail", "full", "latency"]:
         for row in whole["rows"]:
             assert row["case"] != case or set(row["contestants"]) == expected
-    table = report.as_markdown(whole)
-    assert all(f"### {case}" in table for case in CASES)
+    made = report.sections({**whole, "rows": [{**row, "noise": []} for row in whole["rows"]]})
+    assert set(made) == set(CASES)
 
 
 def test_a_noisy_machine_is_refused(bench):
@@ -148,7 +148,7 @@ def test_a_disturbed_round_is_measured_again():
 def test_usage():
     for arguments, message in [
         (["nonsense"], "unknown case 'nonsense'"), (["--records", "5"], "at least 1e4"),
-        (["--quick", "--write-docs"], "takes a whole run"), (["--nonsense"], "--nonsense"),
+        (["--quick", "--write-docs"], "--quick are nothing"), (["--nonsense"], "--nonsense"),
     ]:
         done = subprocess.run([ROOT / "script/bench", *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and message in done.stderr, done.stderr
@@ -159,19 +159,35 @@ def test_usage():
         assert f"\n  {option}" in done.stdout
 
 
-def test_the_document_takes_the_table(tmp_path):
+def test_the_document_takes_what_was_measured_without_noise(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    row = {"case": "tail", "what": "limit=10", "unit": "requests/s", "notes": ["a note"],
-           "lines": [["memory-tracker", "1,000", "990 to 1,010", "", "", ""],
-                     ["ceiling", "1,020", "", "0.98", "at least 0.95", "met"]]}
-    report.write_document(document, {
-        "machine": {**machine.describe(), "server_cpu": 1, "load_cpu": 0}, "time": "2026-01-01T00:00:00+00:00",
-        "rows": [row]})
+
+    def write(day, machine_now, *rows):
+        return report.write_document(document, {
+            "machine": {**machine_now, "server_cpu": 1, "load_cpu": 0}, "time": f"{day}T00:00:00+00:00",
+            "failed": {}, "rows": rows}, ["tail", "full", "year"])
+
+    def row(case, median, noise=()):
+        return {"case": case, "what": "limit=10", "unit": "requests/s", "notes": ["a note"], "noise": noise,
+                "lines": [["memory-tracker", median, "990 to 1,010", "", "", ""],
+                          ["ceiling", "1,020", "", "0.98", "at least 0.95", "met"]]}
+
+    here = machine.describe()
+    assert write("2026-01-01", here, row("full", "1,000"), row("tail", "2,000"), row("year", "3", ["why"])) == [
+        "full", "tail"]
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| limit=10 (requests/s) | memory-tracker | 1,000 |" in text
     assert "| ceiling | 1,020 |  | 0.98 | at least 0.95 | met |" in text
+    assert text.index("### tail, 2026-01-01") < text.index("### full, 2026-01-01") and "### year" not in text
+    assert write("2026-01-02", here, row("year", "4"), row("tail", "5", ["why"])) == ["year"]
+    again = document.read_text()
+    assert "### tail, 2026-01-01" in again and "| 2,000 |" in again and "### year, 2026-01-02" in again
+    # figures of two machines do not stand in one table
+    write("2026-01-03", {**here, "cpu": "another"}, row("tail", "6"))
+    last = document.read_text()
+    assert "### tail, 2026-01-03" in last and "2026-01-01" not in last and "### year" not in last
     assert report.BEGIN in (ROOT / "docs/performance.md").read_text()
 
 
