@@ -93,7 +93,9 @@ enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *state
         .last_seq = sqlite3_column_int64(statement, 7),
     };
 
-    if (read.day < 0 || read.day > MT_TIMESTAMP_MAX / MT_BLOCK_SECONDS || read.records < 1 ||
+    /* its columns' numbers are products of its own */
+    if (read.id < 1 || read.id >= INT64_MAX / MT_SQLITE_COLUMNS || read.day < 0 ||
+        read.day > MT_TIMESTAMP_MAX / MT_BLOCK_SECONDS || read.records < 1 ||
         read.records > MT_BLOCK_RECORDS_MAX || read.first / MT_BLOCK_SECONDS != read.day ||
         read.last / MT_BLOCK_SECONDS != read.day || read.first > read.last || read.first_seq < 1 ||
         read.first_seq > read.last_seq || !read_hours(statement, 8, &read))
@@ -222,8 +224,8 @@ static enum mt_err check_gone(struct sqlite_store *store, const struct mt_sqlite
     sqlite3_stmt *statement = NULL;
     int64_t id;
     bool is_there = false;
-    enum mt_err err = mt_sqlite_statement(&store->file, "SELECT id FROM block WHERE id = ?1",
-                                          &statement, error);
+    enum mt_err err =
+        mt_sqlite_statement(&store->file, "SELECT id FROM block WHERE id = ?1", &statement, error);
 
     if (err != MT_OK)
         return err;

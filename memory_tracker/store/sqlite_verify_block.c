@@ -350,7 +350,11 @@ static enum mt_err find_orphans(struct mt_sqlite_verify *verify, struct mt_error
                                "table block_column: row %" PRId64 " belongs to block %" PRId64
                                ", which does not exist; a day may have been lost: restore a backup",
                                id, id / MT_SQLITE_COLUMNS);
-            from = (id / MT_SQLITE_COLUMNS + 1) * MT_SQLITE_COLUMNS;
+            /* the last numbers that there are have none behind them */
+            if (id / MT_SQLITE_COLUMNS >= INT64_MAX / MT_SQLITE_COLUMNS)
+                result = SQLITE_DONE;
+            else
+                from = (id / MT_SQLITE_COLUMNS + 1) * MT_SQLITE_COLUMNS;
         } else if (result != SQLITE_DONE) {
             err = mt_sqlite_fail(file, result, "read", error);
         }

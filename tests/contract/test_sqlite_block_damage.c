@@ -333,6 +333,11 @@ static const struct damage damages[] = {
     {"UPDATE block SET hours = x'' WHERE id = 2", "impossible row in table block", false},
     {"UPDATE block SET hours = zeroblob(9) WHERE id = 2", "impossible row in table block", false},
     {"UPDATE block SET checksum = checksum + 1 WHERE id = 2", "checksum", false},
+    {"UPDATE block_column SET id = id - 4 * 64 WHERE id / 64 = 2;"
+     "UPDATE block SET id = -2 WHERE id = 2",
+     "impossible row in table block", false},
+    {"UPDATE block SET id = 1 << 58 WHERE id = 2", "impossible row in table block", false},
+    {"UPDATE block SET id = -1 << 62 WHERE id = 2", "impossible row in table block", false},
     {"INSERT INTO host VALUES(99, 'other'); UPDATE block SET host_id = 99 WHERE id = 2", "checksum",
      true},
     {"UPDATE block SET host_id = 98 WHERE id = 2", "row 98 of table host", true},
@@ -348,6 +353,9 @@ static const struct damage damages[] = {
      "LIMIT "
      "1",
      "belongs to block 77", false},
+    {"INSERT INTO block_column SELECT 9223372036854775807, count, min, max, hours, data"
+     " FROM block_column LIMIT 1",
+     "belongs to block 144115188075855871", true},
     {"INSERT INTO block_column SELECT 2 * 64 + 63, count, min, max, hours, data FROM block_column"
      " WHERE id = 2 * 64",
      "that table block_field does not name", false},
