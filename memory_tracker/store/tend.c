@@ -52,6 +52,36 @@ struct oldest {
     bool found;
 };
 
+/* is there a record in [from, to)? */
+static enum mt_err take_any(void *context, const struct mt_record *record, struct mt_error *error)
+{
+    (void)record;
+    *(bool *)context = true;
+    return mt_error_set(error, MT_ERR_CANCELLED, "enough");
+}
+
+/*
+ * A clock that goes wrong by years makes all of the history too old at once. It has gone right for
+ * a day at least where the time that is to be kept has a record of a day ago or earlier.
+ */
+static enum mt_err check_clock(struct mt_store *store, const struct mt_pruning *pruning,
+                               bool *is_proven, struct mt_error *error)
+{
+    const struct mt_query query = {
+        .from = bound_of(pruning), .to = pruning->now_s - DAY_S + 1, .order = MT_OLDEST_FIRST};
+    struct mt_error enough = {0};
+    enum mt_err result = MT_OK;
+
+    *is_proven = false;
+    if (query.from < query.to)
+        result = mt_store_scan(store, &query, take_any, is_proven, &enough);
+    if (*is_proven)
+        return MT_OK;
+    if (result != MT_OK && error != NULL)
+        *error = enough;
+    return result;
+}
+
 static enum mt_err take_oldest(void *context, const struct mt_record *record,
                                struct mt_error *error)
 {
@@ -274,14 +304,18 @@ enum mt_err mt_tend(struct mt_store *store, struct mt_tending *tending, struct m
     struct mt_compaction *compaction = &tending->compaction;
     struct mt_error failure = {0};
     bool stopped = false;
-    enum mt_err result;
+    bool is_proven = true;
+    enum mt_err result = MT_OK;
 
     begin(pruning);
     *compaction = (struct mt_compaction){.now_s = pruning->now_s,
                                          .deadline_ms = pruning->deadline_ms,
                                          .cancelled = pruning->cancelled,
                                          .cancel_context = pruning->cancel_context};
-    result = prune_by_time(store, pruning, &stopped, error);
+    if (pruning->kept > 0)
+        result = check_clock(store, pruning, &is_proven, error);
+    if (result == MT_OK && is_proven)
+        result = prune_by_time(store, pruning, &stopped, error);
     if (result != MT_OK || stopped)
         return result;
     result = mt_store_compact(store, compaction, &failure);

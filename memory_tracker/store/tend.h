@@ -53,7 +53,9 @@ struct mt_tending {
 
 /*
  * mt_tend: removes the days whose time is over, seals finished days, and removes what is then too
- * much for a size. MT_OK also where the deadline or the caller stopped it: is_done of both tells.
+ * much for a size. Unattended, so that a clock that is wrong must not cost the history: `kept` as a
+ * time removes nothing unless the store has a record of the time that is kept that is a day old.
+ * MT_OK also where the deadline or the caller stopped it: is_done of both tells.
  */
 enum mt_err mt_tend(struct mt_store *store, struct mt_tending *tending, struct mt_error *error);
 

@@ -54,7 +54,7 @@ static enum mt_err scan(struct mt_store *store, const struct mt_query *query, mt
         for (int64_t i = 0; i < fake->records[day]; i++) {
             struct mt_record record = {.host = "a", .timestamp = day * DAY + 60 * i};
 
-            if (record.timestamp < query->to)
+            if (record.timestamp >= query->from && record.timestamp < query->to)
                 result = emit(context, &record, error);
             if (result != MT_OK)
                 return result;
@@ -185,6 +185,32 @@ static void test_by_time(void **state)
     assert_int_equal(tending.pruning.records, 0);
     assert_true(tending.pruning.is_done);
     assert_string_equal(describe(&tending), "");
+}
+
+/* A clock that jumps ahead by years, and whose own records come next, costs no day. */
+static void test_a_clock_that_jumps_ahead(void **state)
+{
+    struct fake fake = make_fake(3);
+    struct mt_tending tending = {.pruning = {.now_s = 39 * DAY + 5000, .kept = 5 * DAY}};
+    struct mt_error error = {0};
+
+    (void)state;
+    fake.records[39] = 1;
+    assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_OK);
+    assert_int_equal(fake.prunes, 0);
+    assert_int_equal(oldest_of(&fake), 3);
+    assert_int_equal(tending.pruning.records, 0);
+    assert_true(tending.compaction.is_done);
+
+    /* it goes right after all: a day later there is a record that is a day old */
+    fake.records[38] = 1;
+    assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_OK);
+    assert_int_equal(oldest_of(&fake), 38);
+
+    /* a person who asks for it is taken at their word */
+    fake = make_fake(3);
+    assert_int_equal(mt_prune_days(&fake.base, &tending.pruning, &error), MT_OK);
+    assert_int_equal(oldest_of(&fake), DAYS);
 }
 
 static void test_all_is_kept(void **state)
@@ -411,6 +437,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_time),
+        cmocka_unit_test(test_a_clock_that_jumps_ahead),
         cmocka_unit_test(test_all_is_kept),
         cmocka_unit_test(test_before),
         cmocka_unit_test(test_by_size),
