@@ -377,6 +377,16 @@ static enum mt_err resize(struct mt_keeper *keeper, struct mt_error *error)
     return code;
 }
 
+/* While the file was open its number was its own; from now on another one may get it. */
+static void forget_file(struct mt_keeper *keeper)
+{
+    if (keeper->watch == NULL)
+        return;
+    keeper->stamp = 0;
+    keeper->is_filled = false;
+    mt_gauge_set(&keeper->news.stamp, 0);
+}
+
 static void fail(struct mt_keeper *keeper, struct mt_error *error)
 {
     bool is_away;
@@ -384,6 +394,7 @@ static void fail(struct mt_keeper *keeper, struct mt_error *error)
     mt_batch_fini(&keeper->batch);
     if (is_stopping(keeper))
         return;
+    forget_file(keeper);
     is_away = is_gone(keeper, error);
     if (error->code == MT_ERR_PERMISSION)
         keeper->refused_ms = mt_clock_monotonic_ms();
