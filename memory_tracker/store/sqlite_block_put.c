@@ -239,9 +239,9 @@ enum mt_err mt_sqlite_seal(struct sqlite_store *store, const struct sqlite_row *
         err = find_boots(&sealing, error);
         for (int i = 0; i < PARTS && err == MT_OK; i++)
             err = add_part(&sealing, i, error);
+        if (err == MT_OK && sealing.sealed->bytes.failed)
+            err = no_memory(store, error);
     }
-    if (err == MT_OK && sealing.sealed->bytes.failed)
-        err = no_memory(store, error);
     free(sealing.boots);
     free(sealing.column.values);
     free(sealing.column.present);
@@ -411,8 +411,7 @@ static const char *const count_less_sql[] = {
     "DELETE FROM day WHERE day = ?2 AND records = ?3",
     "UPDATE day SET records = records - ?3 WHERE day = ?2 AND records > ?3",
     "DELETE FROM host_day WHERE host_id = ?1 AND day = ?2 AND records = ?3",
-    "UPDATE host_day SET records = records - ?3"
-    " WHERE host_id = ?1 AND day = ?2 AND records > ?3",
+    "UPDATE host_day SET records = records - ?3 WHERE host_id = ?1 AND day = ?2 AND records > ?3",
     NULL,
 };
 

@@ -14,7 +14,9 @@
 #include "sqlite_fixture.h"
 #include "store/sqlite_block.h"
 
-enum { DAY = 86400, RECORDS = 300 };
+enum { RECORDS = 300 };
+
+#define DAY INT64_C(86400)
 
 static const char *const v1_sql[] = {
     "DROP TABLE block; DROP TABLE block_column; DROP TABLE block_field; PRAGMA user_version=1;"
@@ -41,7 +43,7 @@ static void fill_day(struct mt_store *store, uint64_t *seed, int64_t day, const 
         (void)snprintf(records[i].host, sizeof records[i].host, "%s", host);
         /* late ones now and then */
         records[i].timestamp =
-            day * DAY + (i * 7 % RECORDS) * 280 + (int64_t)random_below(seed, 280);
+            day * DAY + i * INT64_C(7) % RECORDS * 280 + (int64_t)random_below(seed, 280);
         if (records[i].has_boot_id)
             memset(records[i].boot_id, (int)random_below(seed, 3), MT_BOOT_ID_SIZE);
         records[i].present &= ~MT_FIELD_BIT(MT_FIELD_ZFS_ARC_MIN);

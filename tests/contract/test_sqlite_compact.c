@@ -14,7 +14,9 @@
 #include "sqlite_fixture.h"
 #include "store/sqlite_block.h"
 
-enum { DAY = 86400, MINUTES = 1440 };
+#define MINUTES INT64_C(1440)
+
+#define DAY INT64_C(86400)
 
 static struct mt_compaction compact(struct mt_store *store, int64_t now_s)
 {
