@@ -5,17 +5,23 @@
 #ifndef MT_STORE_SQLITE_LISTING_H
 #define MT_STORE_SQLITE_LISTING_H
 
+#include <string.h>
+
 #include "store/sqlite_block.h"
 
 struct mt_sqlite_scan;
 
 /* Numbers of a piece, each base plus `width` bytes; width 0: all are base. */
 struct mt_sqlite_numbers {
-    bool is_there;                  /* false: no record has one */
-    uint8_t width;                  /* 0, 1, 2, 4, 8 */
-    uint32_t values_at, present_at; /* where in the part's packed bytes; present_at 0: not there */
-    const uint8_t *present;         /* NULL: all records have one */
-    const void *values;
+    bool is_there;   /* false: no record has one */
+    uint8_t width;   /* 0, 1, 2, 4, 8 */
+    bool is_sparse;  /* some records lack one */
+    uint16_t stride; /* bytes from one number to the next, and from one of present */
+    uint16_t present_stride;
+    uint16_t value_at; /* where in a packed record */
+    uint16_t present_at;
+    const uint8_t *present; /* if is_sparse: 1 or 0 for each record */
+    const char *values;
     int64_t base;
 };
 
@@ -41,7 +47,7 @@ struct mt_sqlite_part {
     size_t boot_count;
     bool is_named;                     /* host and the boots' uuids are known */
     struct mt_sqlite_block_data *data; /* where the numbers lie: the block itself */
-    char *packed;                      /* or this */
+    char *packed;                      /* or this: one record after the other */
     size_t packed_size;
     char host[MT_HOST_MAX + 1];
 };
@@ -115,20 +121,36 @@ void mt_sqlite_part_free(struct mt_sqlite_part *part);
 /* mt_sqlite_listing_fini: frees what was read. */
 void mt_sqlite_listing_fini(struct mt_sqlite_listing *listing);
 
-/* One of the numbers. */
+/* mt_sqlite_has_number: the record has one of these. */
+static inline bool mt_sqlite_has_number(const struct mt_sqlite_numbers *numbers, size_t index)
+{
+    return numbers->is_there &&
+           (!numbers->is_sparse || numbers->present[index * numbers->present_stride] != 0);
+}
+
+/* mt_sqlite_number: the one that a record has. */
 static inline int64_t mt_sqlite_number(const struct mt_sqlite_numbers *numbers, size_t index)
 {
-    switch (numbers->width) {
-    case 0:
+    const char *at;
+    uint16_t two;
+    uint32_t four;
+    int64_t eight;
+
+    if (numbers->width == 0)
         return numbers->base;
-    case 1:
-        return numbers->base + ((const uint8_t *)numbers->values)[index];
-    case 2:
-        return numbers->base + ((const uint16_t *)numbers->values)[index];
-    case 4:
-        return numbers->base + ((const uint32_t *)numbers->values)[index];
+    at = numbers->values + index * numbers->stride;
+    switch (numbers->width) {
+    case sizeof(uint8_t):
+        return numbers->base + *(const uint8_t *)at;
+    case sizeof two:
+        memcpy(&two, at, sizeof two);
+        return numbers->base + two;
+    case sizeof four:
+        memcpy(&four, at, sizeof four);
+        return numbers->base + four;
     default:
-        return numbers->base + ((const int64_t *)numbers->values)[index];
+        memcpy(&eight, at, sizeof eight);
+        return numbers->base + eight;
     }
 }
 

@@ -134,8 +134,7 @@ static void set_values(struct mt_record *record, const struct mt_sqlite_part *pa
 
     for (; fields != 0 && numbers != NULL; fields &= fields - 1, numbers++) {
         int field = __builtin_ctzll(fields);
-        bool is_there =
-            numbers->is_there && (numbers->present == NULL || numbers->present[index] != 0);
+        bool is_there = mt_sqlite_has_number(numbers, index);
 
         record->value[field] = is_there ? mt_sqlite_number(numbers, index) : 0;
         present |= (uint64_t)is_there << field;
@@ -148,7 +147,7 @@ static void set_boot(struct mt_record *record, const struct mt_sqlite_part *part
     const struct mt_sqlite_numbers *ids = &part->boot_ids;
     int64_t id;
 
-    record->has_boot_id = ids->is_there && (ids->present == NULL || ids->present[index] != 0);
+    record->has_boot_id = mt_sqlite_has_number(ids, index);
     memset(record->boot_id, 0, sizeof record->boot_id);
     if (!record->has_boot_id)
         return;

@@ -50,8 +50,11 @@ static bool takes(const struct cut *cut, const struct mt_block_column *column, s
 static void view(const struct mt_block_column *column, struct mt_sqlite_numbers *numbers)
 {
     *numbers = (struct mt_sqlite_numbers){.is_there = column->values != NULL,
+                                          .is_sparse = column->present != NULL,
                                           .width = sizeof(int64_t),
-                                          .values = column->values,
+                                          .stride = sizeof(int64_t),
+                                          .present_stride = 1,
+                                          .values = (const char *)column->values,
                                           .present = column->present};
 }
 
@@ -66,58 +69,13 @@ static uint8_t width_of(uint64_t range)
     return range > 0 ? 1 : 0;
 }
 
-/* room for `records` numbers at the end of packed, which begins with a few bytes of nothing */
-static char *extend(struct mt_buf *packed, size_t records, size_t width, uint32_t *at)
-{
-    size_t start = (packed->length / sizeof(int64_t) + 1) * sizeof(int64_t);
-
-    if (!mt_buf_reserve(packed, start - packed->length + records * width))
-        return NULL;
-    packed->length = start + records * width;
-    *at = (uint32_t)start;
-    return packed->data + start;
-}
-
-static void pack_values(const struct mt_block_column *column, const struct cut *cut,
-                        const struct mt_sqlite_numbers *numbers, void *room)
-{
-    size_t count = 0;
-
-    for (size_t i = cut->first; i < cut->end; i++) {
-        /* where there is none, what comes out is never looked at */
-        uint64_t value = (uint64_t)column->values[i] - (uint64_t)numbers->base;
-
-        if (cut->late != NULL && cut->late[i - cut->first] != 0)
-            continue;
-        if (numbers->width == 1)
-            ((uint8_t *)room)[count] = (uint8_t)value;
-        else if (numbers->width == 2)
-            ((uint16_t *)room)[count] = (uint16_t)value;
-        else if (numbers->width == 4)
-            ((uint32_t *)room)[count] = (uint32_t)value;
-        else
-            ((uint64_t *)room)[count] = value;
-        count++;
-    }
-}
-
-static void pack_present(const struct mt_block_column *column, const struct cut *cut, uint8_t *room)
-{
-    size_t count = 0;
-
-    for (size_t i = cut->first; i < cut->end; i++)
-        if (cut->late == NULL || cut->late[i - cut->first] == 0)
-            room[count++] = column->present[i];
-}
-
-/* a column's share of the piece, in as few bytes as it needs */
-static void pack(const struct mt_block_column *column, const struct cut *cut, struct mt_buf *packed,
-                 struct mt_sqlite_numbers *numbers)
+/* how few bytes a column's share of a packed record needs; they are added to *size */
+static void measure(const struct mt_block_column *column, const struct cut *cut, uint16_t *size,
+                    struct mt_sqlite_numbers *numbers)
 {
     int64_t min = INT64_MAX;
     int64_t max = INT64_MIN;
     size_t there = 0;
-    char *room;
 
     *numbers = (struct mt_sqlite_numbers){0};
     for (size_t i = cut->first; i < cut->end && column->values != NULL; i++) {
@@ -130,46 +88,85 @@ static void pack(const struct mt_block_column *column, const struct cut *cut, st
     if (there == 0)
         return;
     numbers->is_there = true;
+    numbers->is_sparse = there < cut->records;
     numbers->width = width_of((uint64_t)max - (uint64_t)min);
     numbers->base = numbers->width < sizeof(int64_t) ? min : 0;
-    room = numbers->width > 0 ? extend(packed, cut->records, numbers->width, &numbers->values_at)
-                              : NULL;
-    if (room != NULL)
-        pack_values(column, cut, numbers, room);
-    room = there < cut->records ? extend(packed, cut->records, 1, &numbers->present_at) : NULL;
-    if (room != NULL)
-        pack_present(column, cut, (uint8_t *)room);
+    numbers->value_at = *size;
+    numbers->present_at = (uint16_t)(*size + numbers->width);
+    *size = (uint16_t)(numbers->present_at + (numbers->is_sparse ? 1 : 0));
 }
 
-static void settle(const char *packed, struct mt_sqlite_numbers *numbers)
+static void put_number(char *at, uint8_t width, uint64_t number)
 {
-    if (numbers->is_there && numbers->width > 0)
-        numbers->values = packed + numbers->values_at;
-    if (numbers->present_at > 0)
-        numbers->present = (const uint8_t *)packed + numbers->present_at;
+    const uint16_t two = (uint16_t)number;
+    const uint32_t four = (uint32_t)number;
+
+    if (width == sizeof(uint8_t))
+        *at = (char)number;
+    else if (width == sizeof two)
+        memcpy(at, &two, sizeof two);
+    else if (width == sizeof four)
+        memcpy(at, &four, sizeof four);
+    else if (width != 0)
+        memcpy(at, &number, sizeof number);
 }
 
-/* the numbers of the query's fields, one after the other */
-static enum mt_err for_fields(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
-                              const struct cut *cut, struct mt_buf *packed, struct mt_error *error)
+/* a column's share of the packed records, of `size` bytes each */
+static void pack(const struct mt_block_column *column, const struct cut *cut, char *packed,
+                 uint16_t size, struct mt_sqlite_numbers *numbers)
 {
+    char *record = packed;
+
+    numbers->stride = size;
+    numbers->present_stride = size;
+    numbers->values = packed + numbers->value_at;
+    numbers->present = (const uint8_t *)packed + numbers->present_at;
+    for (size_t i = cut->first; i < cut->end && numbers->is_there; i++) {
+        if (cut->late != NULL && cut->late[i - cut->first] != 0)
+            continue;
+        /* where there is none, what is put is never looked at */
+        put_number(record + numbers->value_at, numbers->width,
+                   (uint64_t)column->values[i] - (uint64_t)numbers->base);
+        if (numbers->is_sparse)
+            record[numbers->present_at] = (char)column->present[i];
+        record += size;
+    }
+}
+
+/* What is done with one column after the other of a piece. */
+struct work {
+    const struct cut *cut;
+    uint16_t size; /* of a packed record */
+    char *packed;  /* NULL: there is none yet */
+};
+
+static void do_column(const struct mt_block_column *column, struct work *work,
+                      struct mt_sqlite_numbers *numbers)
+{
+    if (work->cut == NULL)
+        view(column, numbers);
+    else if (work->packed == NULL)
+        measure(column, work->cut, &work->size, numbers);
+    else
+        pack(column, work->cut, work->packed, work->size, numbers);
+}
+
+static void do_columns(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
+                       struct work *work)
+{
+    const struct mt_block_column timestamps = {.values = part->data->timestamps};
     uint64_t fields = scan->query->fields & MT_FIELD_ALL;
-    const struct mt_block_column *columns = part->data->field;
     size_t count = 0;
 
-    part->fields = calloc((size_t)__builtin_popcountll(fields) + 1, sizeof *part->fields);
-    if (part->fields == NULL)
-        return mt_sqlite_scan_no_memory(scan, error);
-    for (enum mt_field i = 0; i < MT_FIELD_COUNT; i++) {
+    do_column(&timestamps, work, &part->timestamps);
+    do_column(&part->data->boots, work, &part->boot_ids);
+    for (enum mt_field i = 0; i < MT_FIELD_COUNT && part->fields != NULL; i++) {
         if ((fields & MT_FIELD_BIT(i)) == 0)
             continue;
-        if ((part->data->there & MT_FIELD_BIT(i)) != 0 && packed == NULL)
-            view(&columns[i], &part->fields[count]);
-        else if ((part->data->there & MT_FIELD_BIT(i)) != 0)
-            pack(&columns[i], cut, packed, &part->fields[count]);
+        if ((part->data->there & MT_FIELD_BIT(i)) != 0)
+            do_column(&part->data->field[i], work, &part->fields[count]);
         count++;
     }
-    return MT_OK;
 }
 
 static bool knows_boot(const struct mt_sqlite_part *part, int64_t id)
@@ -191,8 +188,7 @@ static enum mt_err list_boots(const struct mt_sqlite_scan *scan, struct mt_sqlit
         int64_t id = mt_sqlite_number(ids, i);
         struct mt_sqlite_boot *grown;
 
-        if ((ids->width > 0 && ids->present != NULL && ids->present[i] == 0) ||
-            knows_boot(part, id))
+        if ((ids->width > 0 && !mt_sqlite_has_number(ids, i)) || knows_boot(part, id))
             continue;
         grown = realloc(part->boots, (part->boot_count + 1) * sizeof *grown);
         if (grown == NULL)
@@ -213,31 +209,15 @@ static void drop_data(struct mt_sqlite_part *part)
 static enum mt_err cut_part(const struct mt_sqlite_scan *scan, struct mt_sqlite_part *part,
                             const struct cut *cut, struct mt_error *error)
 {
-    struct mt_block_column timestamps = {.values = part->data->timestamps};
-    size_t count = (size_t)__builtin_popcountll(scan->query->fields & MT_FIELD_ALL);
-    struct mt_buf packed;
-    enum mt_err err = MT_OK;
+    struct work work = {.cut = cut};
 
-    mt_buf_init(&packed, 0);
-    pack(&timestamps, cut, &packed, &part->timestamps);
-    pack(&part->data->boots, cut, &packed, &part->boot_ids);
-    if (part->depth == MT_SQLITE_WHOLE)
-        err = for_fields(scan, part, cut, &packed, error);
-    if (err == MT_OK && packed.failed)
-        err = mt_sqlite_scan_no_memory(scan, error);
-    if (err != MT_OK) {
-        mt_buf_fini(&packed);
-        return err;
-    }
-    /* what it had reserved beyond that is the allocator's again */
-    part->packed = packed.length > 0 ? realloc(packed.data, packed.length) : NULL;
+    do_columns(scan, part, &work);
+    part->packed_size = cut->records * work.size;
+    part->packed = malloc(part->packed_size + 1);
     if (part->packed == NULL)
-        part->packed = packed.data;
-    part->packed_size = packed.length;
-    settle(part->packed, &part->timestamps);
-    settle(part->packed, &part->boot_ids);
-    for (size_t i = 0; part->fields != NULL && i < count; i++)
-        settle(part->packed, &part->fields[i]);
+        return mt_sqlite_scan_no_memory(scan, error);
+    work.packed = part->packed;
+    do_columns(scan, part, &work);
     drop_data(part);
     return MT_OK;
 }
@@ -275,16 +255,17 @@ static enum mt_err make_part(const struct mt_sqlite_scan *scan, struct mt_sqlite
     part->records = cut.records;
     if (err != MT_OK)
         return err;
-    if (!scan->listing.is_tight && cut.late == NULL && cut.records == (size_t)data->block.records) {
-        const struct mt_block_column timestamps = {.values = data->timestamps};
-
-        view(&timestamps, &part->timestamps);
-        view(&data->boots, &part->boot_ids);
-        if (part->depth == MT_SQLITE_WHOLE)
-            err = for_fields(scan, part, &cut, NULL, error);
-    } else {
-        err = cut_part(scan, part, &cut, error);
+    if (part->depth == MT_SQLITE_WHOLE) {
+        part->fields = calloc((size_t)__builtin_popcountll(scan->query->fields & MT_FIELD_ALL) + 1,
+                              sizeof *part->fields);
+        if (part->fields == NULL)
+            err = mt_sqlite_scan_no_memory(scan, error);
     }
+    if (err == MT_OK && !scan->listing.is_tight && cut.late == NULL &&
+        cut.records == (size_t)data->block.records)
+        do_columns(scan, part, &(struct work){0});
+    else if (err == MT_OK)
+        err = cut_part(scan, part, &cut, error);
     free(cut.late);
     return err == MT_OK ? list_boots(scan, part, error) : err;
 }
@@ -420,7 +401,7 @@ static enum mt_err decode(struct mt_sqlite_scan *scan, struct mt_sqlite_listed *
 }
 
 /* what a record takes in a piece that is cut, for the choice of how much is cut next */
-static void measure(struct mt_sqlite_listing *listing)
+static void measure_records(struct mt_sqlite_listing *listing)
 {
     int64_t bytes = 0;
     int64_t records = 0;
@@ -461,7 +442,7 @@ enum mt_err mt_sqlite_parts(struct mt_sqlite_scan *scan, enum mt_sqlite_depth de
         if (err != MT_OK)
             return err;
     } while (at < listing->count);
-    measure(listing);
+    measure_records(listing);
     return MT_OK;
 }
 
