@@ -60,21 +60,21 @@ static void days_are_sealed_some_time_after_their_end(void **state)
     assert_int_equal(done.days, 0);
     assert_int_equal(done.records, 0);
     assert_true(done.is_done);
-    check_counts(fixture, 2 * 2 * MINUTES, 0, 2 * 2 * MINUTES);
+    check_counts(fixture, 4 * MINUTES, 0, 4 * MINUTES);
 
     /* the first record is of the day's second minute */
     done = compact(store, DAY + MT_SEAL_AFTER_S);
     assert_int_equal(done.days, 2);
     assert_int_equal(done.records, 2 * (MINUTES - 1));
     assert_true(done.is_done);
-    check_counts(fixture, 2 * (MINUTES + 1), 2, 2 * 2 * MINUTES);
+    check_counts(fixture, 2 * (MINUTES + 1), 2, 4 * MINUTES);
 
     done = compact(store, DAY + MT_SEAL_AFTER_S);
     assert_int_equal(done.days, 0);
     assert_true(done.is_done);
     done = compact(store, 1000 * DAY);
     assert_int_equal(done.days, 4);
-    check_counts(fixture, 0, 6, 2 * 2 * MINUTES);
+    check_counts(fixture, 0, 6, 4 * MINUTES);
     mt_store_close(store);
 }
 
