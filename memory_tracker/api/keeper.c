@@ -18,7 +18,7 @@ enum {
     AWAIT_PAUSE_MS = 10,
     /* what a record takes at most, with its part of the compressed form; to know what is too much
      * to begin with */
-    RECORD_BYTES = 128,
+    RECORD_BYTES = 160,
     RECORDS_FEWEST = 512, /* not even for want of memory are fewer kept */
 };
 

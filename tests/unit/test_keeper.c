@@ -216,8 +216,7 @@ static bool render(const struct mt_job *job, struct mt_view *view, struct mt_pac
 static const char *ask(const struct mt_standby *standby, int64_t limit, int64_t *age_s)
 {
     static char text[128];
-    struct mt_job job = {
-        .from_view = render, .logs = {.limit = limit}, .now_s = mt_clock_wall_s()};
+    struct mt_job job = {.from_view = render, .logs = {.limit = limit}, .now_s = mt_clock_wall_s()};
     struct mt_response response;
     size_t length = 0;
 
@@ -282,7 +281,7 @@ static int64_t count(const int64_t *what)
 }
 
 static struct mt_keeper *start_pausing(int64_t stale_limit_ms, int poll_ms, int refused_pause_ms,
-                                         struct mt_standby *standby)
+                                       struct mt_standby *standby)
 {
     struct mt_keeper_options options = {.store = "fake://here",
                                         .readers = 1,
@@ -568,6 +567,61 @@ static void test_an_answer_that_comes_after_a_failed_poll_outweighs_it(void **st
     mt_keeper_stop(keeper);
 }
 
+/* How many records the reader's view has once it is as wanted; asks for them again and again. */
+static void wait_records(struct mt_keeper *keeper, int64_t want, size_t least, size_t most)
+{
+    struct mt_reader *reader = mt_keeper_reader(keeper, 0);
+    int64_t until_ms = mt_clock_monotonic_ms() + 30000;
+    size_t records;
+
+    do {
+        mt_reader_want(reader, want);
+        mt_reader_settle(reader);
+        (void)mt_reader_look(reader);
+        records = reader->lease != NULL ? mt_view_records(reader->lease->view) : 0;
+        if (mt_clock_monotonic_ms() > until_ms)
+            fail_msg("%zu records, never %zu to %zu", records, least, most);
+        nap();
+    } while (records < least || records > most);
+}
+
+static void test_it_grows_to_what_is_asked_and_shrinks_again(void **state)
+{
+    struct mt_keeper_options options = {.store = "fake://here",
+                                        .readers = 1,
+                                        .least_records = 1000,
+                                        .memory_bytes = 64 << 20,
+                                        .timeout_ms = 77,
+                                        .poll_ms = POLL_MS,
+                                        .trusted_ms = NEVER_MS,
+                                        .forget_ms = 50};
+    int64_t now_s = mt_clock_wall_s() - MOST;
+    struct mt_keeper *keeper = NULL;
+    int64_t small;
+
+    (void)state;
+    for (int64_t i = 0; i < MOST; i++)
+        arrive(now_s + i, i);
+    assert_int_equal(mt_keeper_start(&options, &keeper, NULL), MT_OK);
+    wait_records(keeper, 0, 1000, 2000);
+    small = mt_keeper_memory(keeper);
+    assert_true(small > 0);
+    wait_records(keeper, 18000, 18000, MOST);
+    assert_true(mt_keeper_memory(keeper) > 10 * small);
+    assert_true(mt_keeper_memory(keeper) < options.memory_bytes);
+    wait_records(keeper, 0, 1000, 2000);
+    assert_true(mt_keeper_memory(keeper) < 3 * small);
+    mt_keeper_stop(keeper);
+
+    /* what there is no memory for is not begun */
+    options.memory_bytes = 1 << 20;
+    assert_int_equal(mt_keeper_start(&options, &keeper, NULL), MT_OK);
+    wait_records(keeper, 5000, 5000, 6600);
+    wait_records(keeper, 18000, 1000, 6600);
+    assert_true(mt_keeper_memory(keeper) <= options.memory_bytes);
+    mt_keeper_stop(keeper);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -602,6 +656,7 @@ int main(void)
         TEST(test_a_store_that_only_is_slow_is_not_away),
         TEST(test_an_error_of_a_worker_makes_it_look_at_once),
         TEST(test_an_answer_that_comes_after_a_failed_poll_outweighs_it),
+        TEST(test_it_grows_to_what_is_asked_and_shrinks_again),
         TEST(test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
