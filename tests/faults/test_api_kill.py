@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 
-from support import assert_sound, http_exchange, stored
+from support import assert_sound, http_exchange
 from support.clients import fill
 
 T = 1_700_000_000
@@ -85,7 +85,7 @@ def test_a_killed_api_leaves_everything_sound(home, start_api):
             assert [entry["timestamp"] for entry in newest] == acknowledged
             after.kill()
     assert answers > POINTS
-    assert [row["timestamp"] for row in stored(home.db)][HISTORY:] == acknowledged
+    assert [record["timestamp"] for record in home.records()][HISTORY:] == acknowledged
 
 
 def test_a_reader_that_never_comes_to_an_end_does_not_hold_a_stop_up_for_ever(home, start_api):

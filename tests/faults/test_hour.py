@@ -15,7 +15,7 @@ import threading
 import time
 
 import pytest
-from support import (Clock, Home, Proxy, assert_sound, connect, sanitizer, stored,
+from support import (Clock, Home, Proxy, assert_sound, connect, sanitizer,
                      wait_until)
 from support.proxy import black_hole, cut, cut_after_write, fail_with, garbage, slow
 
@@ -307,6 +307,6 @@ def test_ten_hosts_through_an_outage_of_another_api(tmp_path, home, start_api, c
     print(f"minutes by what happened: {dict(count)}")
     fleet.finish(MINUTES)
     there = [(record["host"], record["timestamp"], record["uptime_s"])
-             for record in stored(home.db)]
+             for record in home.records()]
     assert_all_there(fleet, there, api)
     assert_sound(home.db)

@@ -16,7 +16,7 @@ import time
 
 import pytest
 from support import (Home, assert_sound, clean_environment, not_in_this_build, program_path,
-                     sanitizer, scaled, stored)
+                     sanitizer, scaled)
 
 T = 1647033600
 POINTS = int(os.environ.get("MT_KILL_POINTS", "200"))
@@ -71,7 +71,7 @@ class Bench:
         for path in (self.home.db, self.home.spool):
             if path.exists():
                 assert_sound(path)
-        there = [record["timestamp"] for record in stored(self.home.db)]
+        there = [record["timestamp"] for record in self.home.records()]
         assert len(there) == len(set(there))
         assert self.acknowledged <= set(there)
         assert set(there) <= self.tried
