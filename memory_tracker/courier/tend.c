@@ -37,7 +37,8 @@ void mt_courier_tend_uri(const struct mt_config *config, const char *uri, int64_
     struct mt_tending tending = {.pruning = {
                                      .kept = mt_config_number(config, MT_SETTING_RETENTION),
                                      .now_s = mt_clock_wall_s(),
-                                     .deadline_ms = deadline_ms,
+                                     /* the last day may have to wait for the store */
+                                     .deadline_ms = deadline_ms - wait_ms,
                                      .cancelled = mt_interrupt_seen,
                                  }};
     char *name = mt_store_destination(uri);

@@ -25,6 +25,7 @@ enum {
     STORE_WAIT_MS = 20000,
     SPOOL_WAIT_MS = 4000,
     DELIVERY_MS = 25000,
+    LATE_SHARE = 8, /* of the time to the next run; who took longer has nothing tended */
 };
 
 /* A text of struct mt_error, shortened so that two fit one line. */
@@ -169,15 +170,19 @@ static enum mt_err judge(const struct mt_config *config, const struct mt_record 
     return MT_OK;
 }
 
-/* Looked for once an hour: an ordinary minute has nothing to do with it. */
+/*
+ * Looked for once an hour: an ordinary minute has nothing to do with it. Nor has one that took long
+ * already: the courier takes three quarters of the time to the next run, which must not be late.
+ */
 static bool must_be_tended(const struct mt_config *config, struct mt_store *store,
-                           const struct mt_record *record)
+                           const struct mt_record *record, int64_t start_ms)
 {
+    int64_t interval_s = mt_config_number(config, MT_SETTING_INTERVAL);
     /* there is no time for anything, so that it only tells whether it is done */
     struct mt_compaction compaction = {.now_s = record->timestamp, .deadline_ms = 1};
 
-    if (!mt_tend_is_hour(record->host, record->timestamp,
-                         mt_config_number(config, MT_SETTING_INTERVAL)))
+    if (!mt_tend_is_hour(record->host, record->timestamp, interval_s) ||
+        mt_clock_monotonic_ms() - start_ms > interval_s * 1000 / LATE_SHARE)
         return false;
     if (mt_config_number(config, MT_SETTING_RETENTION) != 0)
         return true;
@@ -202,7 +207,7 @@ static enum mt_err keep_here(const struct mt_config *config, const char *uri,
     } else if (result == MT_OK) {
         result = judge(config, record, &outcome, error);
         deliver(config, destination, store, start_ms + DELIVERY_MS);
-        *tend = must_be_tended(config, store, record);
+        *tend = must_be_tended(config, store, record, start_ms);
     } else {
         result = put_aside(config, destination, record, &cause, error);
     }

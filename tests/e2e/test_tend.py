@@ -4,6 +4,7 @@ import json
 import random
 import re
 import subprocess
+import time
 
 import pytest
 from support import (FrozenProc, assert_sound, clean_environment, connect, program_path, scaled,
@@ -91,6 +92,33 @@ def test_a_run_a_day_looks_each_time(home):
     # one day is nothing to tell
     assert sample(home, T + 5 * DAY + 7200, "--interval", "86400") == []
     assert len(sealed(home)) == 4
+
+
+def fnv(text):
+    value = 2166136261
+    for byte in text.encode():
+        value = (value ^ byte) * 16777619 % (1 << 32)
+    return value
+
+
+def test_a_run_that_took_long_leaves_it_to_another(home):
+    """The next one would begin before the courier's time is over."""
+    fill(home, T, 1)
+    looks = T + 2 * DAY - fnv("h") % 3600
+    clock = home.clock(looks)
+    with connect(home.db) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        sampler = subprocess.Popen(
+            [program_path("memory-sampler", clock=True), "--host", "h", "--interval", "8"],
+            env={**clean_environment(home.environment), **clock.environment})
+        # an eighth of the interval
+        wait_until(lambda: time.monotonic() > begun + 1.5 and sampler.poll() is None)
+        connection.execute("COMMIT")
+    assert sampler.wait(scaled(60)) == 0
+    assert (loose(home)[-1], sealed(home)) == (looks, [])
+    sample(home, looks + 1, "--interval", "8")
+    assert sealed(home) == days(T)
 
 
 def test_a_day_is_not_sealed_before_two_hours_are_over(home):
