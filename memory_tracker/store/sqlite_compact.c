@@ -37,6 +37,7 @@ struct day {
     struct sqlite_rows rows;      /* its records, then the loose ones; at last all in order */
     int64_t loose;                /* how many are loose */
     int64_t last_seq;             /* the greatest of these */
+    uint64_t sum;                 /* of their marks of arrival */
     bool has_twins;               /* a record is there twice */
 };
 
@@ -155,9 +156,11 @@ static enum mt_err read_loose(struct sqlite_store *store, struct day *day, struc
             from = day->rows.rows[day->rows.count - 1].record.timestamp + 1;
     } while (err == MT_OK && day->rows.count == before + ROWS_PER_LOCK);
     day->loose = (int64_t)(day->rows.count - sealed);
-    for (size_t i = sealed; i < day->rows.count; i++)
+    for (size_t i = sealed; i < day->rows.count; i++) {
+        day->sum += (uint64_t)day->rows.rows[i].seq;
         if (day->rows.rows[i].seq > day->last_seq)
             day->last_seq = day->rows.rows[i].seq;
+    }
     return err;
 }
 
@@ -239,7 +242,9 @@ static enum mt_err loose_statement(struct sqlite_store *store, const struct day 
     return MT_OK;
 }
 
-/* *is_same: the day is as it was read: records are never changed, and new ones have greater marks
+/*
+ * *is_same: the day is as it was read: records are never changed, and new ones have greater marks:
+ * as many of them in place of some that went between two locks show in the sum.
  */
 static enum mt_err check_unchanged(struct sqlite_store *store, const struct day *day, bool *is_same,
                                    struct mt_error *error)
@@ -248,7 +253,7 @@ static enum mt_err check_unchanged(struct sqlite_store *store, const struct day 
     sqlite3_stmt *statement = NULL;
     bool is_sealed = false;
     enum mt_err err = loose_statement(store, day,
-                                      "SELECT count(*),max(seq) FROM memory_log"
+                                      "SELECT count(*),max(seq),sum(seq) FROM memory_log"
                                       " INDEXED BY memory_log_by_host"
                                       " WHERE host_id = ?1 AND timestamp >= ?2 AND timestamp < ?3",
                                       &statement, error);
@@ -258,7 +263,8 @@ static enum mt_err check_unchanged(struct sqlite_store *store, const struct day 
         return err;
     result = sqlite3_step(statement);
     *is_same = result == SQLITE_ROW && sqlite3_column_int64(statement, 0) == day->loose &&
-               sqlite3_column_int64(statement, 1) == day->last_seq;
+               sqlite3_column_int64(statement, 1) == day->last_seq &&
+               (uint64_t)sqlite3_column_int64(statement, 2) == day->sum;
     if (result != SQLITE_ROW)
         err = mt_sqlite_fail(&store->file, result, "read", error);
     (void)sqlite3_reset(statement);

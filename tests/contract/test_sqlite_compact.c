@@ -319,6 +319,58 @@ static void what_changes_meanwhile_is_read_again(void **state)
     mt_store_close(store);
 }
 
+/* Prunes the first record, and appends two late ones, between two locks under which a day is read:
+ * where it was read already, and where it is read next. */
+struct pruner {
+    struct mt_store *store;
+    int locks; /* until then */
+};
+
+static int prune_and_append(unsigned type, void *context, void *statement, void *text)
+{
+    struct pruner *pruner = context;
+    struct mt_error error = {0};
+    int64_t pruned;
+
+    (void)type;
+    (void)statement;
+    if (strstr(text, " ORDER BY timestamp LIMIT ?4") == NULL || pruner->locks-- != 0)
+        return 0;
+    assert_ok(mt_store_prune(pruner->store, 11, &pruned, &error));
+    assert_int_equal(pruned, 1);
+    assert_ok(fixture_append(pruner->store, "a", 15, &error));
+    assert_ok(fixture_append(pruner->store, "a", 25005, &error));
+    return 0;
+}
+
+static void what_is_pruned_and_comes_between_two_locks_is_read_again(void **state)
+{
+    enum { RECORDS = 3000, EVERY_S = 10 };
+    static struct mt_record records[RECORDS];
+    static struct mt_outcome outcomes[RECORDS];
+    const struct fixture *fixture = *state;
+    struct mt_store *store = fixture_open(fixture, false, 1000);
+    struct pruner pruner = {.store = fixture_open(fixture, false, 1000), .locks = 1};
+    const struct mt_query query = contract_everything();
+    struct contract_list list = {0};
+    struct mt_error error = {0};
+
+    for (int i = 0; i < RECORDS; i++)
+        records[i] = contract_record("a", EVERY_S * (i + 1), i);
+    assert_ok(mt_store_append(store, records, RECORDS, MT_CONFLICT_REPORT, outcomes, &error));
+    assert_int_equal(sqlite3_trace_v2(((struct sqlite_store *)store)->file.db, SQLITE_TRACE_STMT,
+                                      prune_and_append, &pruner),
+                     SQLITE_OK);
+    assert_int_equal(compact(store, 1000 * DAY).records, RECORDS + 1);
+    check_counts(fixture, 0, 1, RECORDS + 1);
+    contract_scan(store, &query, &list);
+    assert_int_equal(list.count, RECORDS + 1);
+    assert_int_equal(list.records[0].timestamp, 15);
+    contract_list_free(&list);
+    mt_store_close(pruner.store);
+    mt_store_close(store);
+}
+
 /* Another one compacts before each statement that begins so, once. */
 struct rival {
     struct mt_store *store;
@@ -380,6 +432,7 @@ int main(void)
         FIXTURE_TEST(it_stops_between_days),
         FIXTURE_TEST(a_reader_does_not_compact),
         FIXTURE_TEST(what_changes_meanwhile_is_read_again),
+        FIXTURE_TEST(what_is_pruned_and_comes_between_two_locks_is_read_again),
         FIXTURE_TEST(two_may_compact_at_once),
     };
 
