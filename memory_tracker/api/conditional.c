@@ -27,6 +27,10 @@ void mt_tag_format(struct mt_entries_hash hash, bool is_gzip, char tag[MT_TAG_SI
     static const char suffix[] = "-gzip";
     char *at = tag;
 
+    if (is_gzip) {
+        *at++ = 'W';
+        *at++ = '/';
+    }
     *at++ = '"';
     at = put_hex(at, hash.value, HEX_DIGITS);
     *at++ = '-';
@@ -84,6 +88,8 @@ bool mt_none_match_has(struct mt_slice if_none_match, const char *tag)
     struct mt_slice rest = if_none_match;
     bool has = false;
 
+    if (tag[0] == 'W')
+        tag += 2;
     skip_blanks(&rest);
     if (take(&rest, '*')) {
         skip_blanks(&rest);

@@ -10,12 +10,13 @@
 #include "api/entries_hash.h"
 #include "base/text.h"
 
-/* A strong entity tag with its quotes, and a NUL. */
+/* An entity tag with its quotes and what makes it weak, and a NUL. */
 enum { MT_TAG_SIZE = 48 };
 
 /*
  * mt_tag_format: the tag of a page with these entries. Its compressed form is another
- * representation, and has a tag of its own.
+ * representation, and has a tag of its own: a weak one, since its bytes depend on where the window
+ * was cut.
  */
 void mt_tag_format(struct mt_entries_hash hash, bool is_gzip, char tag[MT_TAG_SIZE]);
 

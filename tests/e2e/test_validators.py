@@ -30,7 +30,10 @@ def assert_validated(answer, status=200):
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["vary"].lower() == "accept-encoding"
     tag = answer.headers["etag"]
-    assert tag[0] == tag[-1] == '"' and len(tag) > 10 and "W/" not in tag
+    # of packed bytes, which depend on how the window is cut, it promises the content only
+    opaque = tag.removeprefix("W/")
+    assert opaque[0] == opaque[-1] == '"' and len(opaque) > 10
+    assert tag.startswith("W/") == opaque.endswith('-gzip"')
     return tag
 
 
@@ -147,8 +150,9 @@ def test_gzip_is_the_same_bytes_when_unpacked(home, start_api, api, page):
         # another representation, with a tag of its own
         assert plain.headers["etag"] not in tags
         assert one.get(target, headers={"If-None-Match": plain.headers["etag"], **GZIP}).status == 200
-        again = one.get(target, headers={"If-None-Match": packed.headers["etag"], **GZIP})
-        assert assert_validated(again, 304) in tags
+        for known in packed.headers["etag"], packed.headers["etag"].removeprefix("W/"):
+            again = one.get(target, headers={"If-None-Match": known, **GZIP})
+            assert assert_validated(again, 304) in tags
         assert one.get(target, headers={"If-None-Match": packed.headers["etag"]}).status == 200
     assert len(tags) == 1
 

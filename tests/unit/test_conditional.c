@@ -18,13 +18,14 @@ static void tags_are_quoted_and_each_form_has_its_own(void **state)
     (void)state;
     assert_string_equal(format(0, 0, false), "\"0000000000000000-0\"");
     assert_string_equal(format(0x1234567890ABCDEF, 99999, false), "\"1234567890abcdef-1869f\"");
-    assert_string_equal(format(0x1234567890ABCDEF, 16, true), "\"1234567890abcdef-10-gzip\"");
+    assert_string_equal(format(0x1234567890ABCDEF, 16, true), "W/\"1234567890abcdef-10-gzip\"");
     assert_string_equal(format(UINT64_MAX, UINT64_MAX, true),
-                        "\"ffffffffffffffff-ffffffffffffffff-gzip\"");
+                        "W/\"ffffffffffffffff-ffffffffffffffff-gzip\"");
 }
 
 static void what_names_a_tag(void **state)
 {
+    static const char *const tags[] = {"\"a-1\"", "W/\"a-1\""};
     static const char *const yes[] = {
         "\"a-1\"",
         "W/\"a-1\"",
@@ -66,11 +67,13 @@ static void what_names_a_tag(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
-        if (!mt_none_match_has(mt_slice_of(yes[i]), "\"a-1\""))
-            fail_msg("'%s' names it", yes[i]);
+        for (size_t j = 0; j < sizeof tags / sizeof tags[0]; j++)
+            if (!mt_none_match_has(mt_slice_of(yes[i]), tags[j]))
+                fail_msg("'%s' names %s", yes[i], tags[j]);
     for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
-        if (mt_none_match_has(mt_slice_of(no[i]), "\"a-1\""))
-            fail_msg("'%s' does not name it", no[i]);
+        for (size_t j = 0; j < sizeof tags / sizeof tags[0]; j++)
+            if (mt_none_match_has(mt_slice_of(no[i]), tags[j]))
+                fail_msg("'%s' does not name %s", no[i], tags[j]);
     assert_false(mt_none_match_has((struct mt_slice){NULL, 0}, "\"a-1\""));
 }
 
