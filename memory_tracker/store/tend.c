@@ -75,6 +75,9 @@ static enum mt_err check_clock(struct mt_store *store, const struct mt_pruning *
     *is_proven = false;
     if (query.from < query.to)
         result = mt_store_scan(store, &query, take_any, is_proven, &enough);
+    /* a day that cannot be read is one */
+    if (result == MT_ERR_CORRUPT)
+        *is_proven = true;
     if (*is_proven)
         return MT_OK;
     if (result != MT_OK && error != NULL)
@@ -94,7 +97,18 @@ struct progress {
     int tries;   /* how often it was not removed */
 };
 
-/* the oldest record before that second, if there is one */
+static enum mt_err take_first(void *context, const struct mt_host *host, struct mt_error *error)
+{
+    struct oldest *oldest = context;
+
+    (void)error;
+    if (host->records > 0 && (!oldest->found || host->first < oldest->timestamp))
+        *oldest = (struct oldest){host->first, true};
+    return MT_OK;
+}
+
+/* The oldest record before that second, if there is one. A day that is too damaged to be read can
+ * be removed all the same: then what is known of the hosts tells. */
 static enum mt_err find_oldest(struct mt_store *store, int64_t before, struct oldest *oldest,
                                struct mt_error *error)
 {
@@ -105,6 +119,9 @@ static enum mt_err find_oldest(struct mt_store *store, int64_t before, struct ol
     *oldest = (struct oldest){0};
     if (before > 0)
         result = mt_store_scan(store, &query, take_oldest, oldest, &enough);
+    if (result == MT_ERR_CORRUPT &&
+        mt_store_hosts(store, before, take_first, oldest, NULL) == MT_OK)
+        oldest->found = oldest->found && oldest->timestamp < before;
     if (oldest->found)
         return MT_OK;
     if (result != MT_OK && error != NULL)

@@ -148,7 +148,9 @@ def test_what_fails_costs_neither_the_record_nor_the_exit_code(home):
     assert line.startswith("critical memory-courier: store corrupt: ") and "2022-03-12" in line
     assert line.endswith("; no record is lost, finished days are sealed, and old ones removed, later")
     assert loose(home)[-1] == T + 3 * DAY
-    # and it goes by its time all the same
+    # and it goes by its time all the same, also where not even its seconds can be read
+    with connect(home.db) as connection:
+        connection.execute("UPDATE block_column SET data = x'00' WHERE id % 64 = 0")
     sample(home, T + 4 * DAY, "--interval", "86400", "--retention", "1d")
     assert timestamps(home) == [T + 3 * DAY, T + 4 * DAY]
 
