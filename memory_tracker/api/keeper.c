@@ -356,7 +356,7 @@ static enum mt_err resize(struct mt_keeper *keeper, struct mt_error *error)
     enum mt_err code;
 
     if (mt_gauge_get(&keeper->memory) > keeper->options.memory_bytes &&
-        present > RECORDS_FEWEST * 2)
+        present > 2 * (size_t)RECORDS_FEWEST)
         return shrink(keeper, present / 4 * 3, error);
     if (present > wished + wished / 4 + MT_WINDOW_FUTURE)
         return shrink(keeper, wished, error);
