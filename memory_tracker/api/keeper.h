@@ -63,8 +63,8 @@ void mt_keeper_await(struct mt_keeper *keeper, int64_t most_ms);
  * stopped. */
 struct mt_standby mt_keeper_standby(struct mt_keeper *keeper);
 
-/* mt_keeper_stop: waits for one call of the store at most. No reader is used any more; views may
- * still be. Accepts NULL. */
+/* mt_keeper_stop: waits for one call of the store at most. No reader is used any more, and every
+ * view that came from it was given back. Accepts NULL. */
 void mt_keeper_stop(struct mt_keeper *keeper);
 
 #endif
