@@ -356,7 +356,7 @@ static void what_is_pruned_and_comes_between_two_locks_is_read_again(void **stat
     struct mt_error error = {0};
 
     for (int i = 0; i < RECORDS; i++)
-        records[i] = contract_record("a", EVERY_S * (i + 1), i);
+        records[i] = contract_record("a", (int64_t)EVERY_S * (i + 1), i);
     assert_ok(mt_store_append(store, records, RECORDS, MT_CONFLICT_REPORT, outcomes, &error));
     assert_int_equal(sqlite3_trace_v2(((struct sqlite_store *)store)->file.db, SQLITE_TRACE_STMT,
                                       prune_and_append, &pruner),

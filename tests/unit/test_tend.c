@@ -160,7 +160,7 @@ static const char *describe(const struct mt_tending *tending)
 static void test_by_time(void **state)
 {
     struct fake fake = make_fake(3);
-    struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = 20 * DAY}};
+    struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = 20 * (int64_t)DAY}};
     struct mt_error error = {0};
 
     (void)state;
@@ -191,7 +191,8 @@ static void test_by_time(void **state)
 static void test_a_clock_that_jumps_ahead(void **state)
 {
     struct fake fake = make_fake(3);
-    struct mt_tending tending = {.pruning = {.now_s = 39 * DAY + 5000, .kept = 5 * DAY}};
+    struct mt_tending tending = {
+        .pruning = {.now_s = 39 * (int64_t)DAY + 5000, .kept = 5 * (int64_t)DAY}};
     struct mt_error error = {0};
 
     (void)state;
