@@ -242,7 +242,7 @@ static bool is_current(struct mt_keeper *keeper)
         mt_window_is_outrun(keeper->window, mt_clock_wall_s()))
         return false;
     mt_stamp_watch_look(keeper->watch);
-    return mt_stamp_watch_read(keeper->watch) == keeper->stamp;
+    return keeper->stamp != 0 && mt_stamp_watch_read(keeper->watch) == keeper->stamp;
 }
 
 static void tell_readers(struct mt_keeper *keeper, int64_t refresh)

@@ -6,8 +6,10 @@
 #include "store/stamp.h"
 
 enum {
-    COUNTER_OFFSET = 24, /* of the file change counter in the file's head */
-    COUNTER_SIZE = 4,
+    FORMAT_OFFSET = 18,  /* in the file's head: how it is to be written, */
+    FORMAT_JOURNAL = 1,  /* with a rollback journal; in a log beside it the counter stands still */
+    COUNTER_OFFSET = 24, /* and its change counter */
+    HEAD_SIZE = COUNTER_OFFSET + 4 - FORMAT_OFFSET,
     FILE_SHIFT = 32,
 };
 
@@ -16,14 +18,18 @@ bool mt_stamp_same_file(uint64_t a, uint64_t b)
     return a >> FILE_SHIFT == b >> FILE_SHIFT;
 }
 
-static uint32_t read_counter(sqlite3_file *file, bool *ok)
-{
-    unsigned char counter[COUNTER_SIZE];
+enum reading { READ_COUNTER, READ_NO_COUNTER, READ_FAILED };
 
-    *ok = file->pMethods->xRead(file, counter, COUNTER_SIZE, COUNTER_OFFSET) == SQLITE_OK;
-    return *ok ? (uint32_t)counter[0] << 24 | (uint32_t)counter[1] << 16 |
-                     (uint32_t)counter[2] << 8 | counter[3]
-               : 0;
+static enum reading read_counter(sqlite3_file *file, uint32_t *value)
+{
+    unsigned char head[HEAD_SIZE];
+    const unsigned char *counter = head + COUNTER_OFFSET - FORMAT_OFFSET;
+
+    if (file->pMethods->xRead(file, head, HEAD_SIZE, FORMAT_OFFSET) != SQLITE_OK)
+        return READ_FAILED;
+    *value = (uint32_t)counter[0] << 24 | (uint32_t)counter[1] << 16 | (uint32_t)counter[2] << 8 |
+             counter[3];
+    return head[0] == FORMAT_JOURNAL ? READ_COUNTER : READ_NO_COUNTER;
 }
 
 /* Which file stands at path, in the upper half of a stamp; 0 if file is not that one. */
@@ -46,7 +52,8 @@ static uint64_t identify(sqlite3_file *file, const char *path)
 static enum mt_err stamp_of(struct sqlite_store *store, uint64_t *stamp, struct mt_error *error)
 {
     sqlite3_file *file = NULL;
-    bool ok = false;
+    uint32_t counter = 0;
+    enum reading reading;
     uint64_t identity;
 
     (void)sqlite3_file_control(store->file.db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
@@ -54,8 +61,10 @@ static enum mt_err stamp_of(struct sqlite_store *store, uint64_t *stamp, struct 
     if (identity == 0)
         return mt_error_set(error, MT_ERR_UNAVAILABLE, "store %s: its file is being replaced",
                             store->file.path);
-    *stamp = identity | read_counter(file, &ok);
-    return ok ? MT_OK : mt_sqlite_fail(&store->file, SQLITE_IOERR_READ, "read", error);
+    reading = read_counter(file, &counter);
+    *stamp = reading == READ_COUNTER ? identity | counter : 0;
+    return reading != READ_FAILED ? MT_OK
+                                  : mt_sqlite_fail(&store->file, SQLITE_IOERR_READ, "read", error);
 }
 
 enum mt_err mt_sqlite_stamp(struct mt_store *base, uint64_t *stamp, struct mt_error *error)
@@ -154,14 +163,12 @@ void mt_stamp_watch_free(struct mt_stamp_watch *watch)
 uint64_t mt_stamp_watch_read(struct mt_stamp_watch *watch)
 {
     uint32_t counter;
-    bool ok;
 
     if (watch->identity == 0)
         open_file(watch);
     if (watch->identity == 0)
         return 0;
-    counter = read_counter(watch->file, &ok);
-    return ok ? watch->identity | counter : 0;
+    return read_counter(watch->file, &counter) == READ_COUNTER ? watch->identity | counter : 0;
 }
 
 void mt_stamp_watch_look(struct mt_stamp_watch *watch)

@@ -18,7 +18,8 @@ bool mt_stamp_same_file(uint64_t a, uint64_t b);
 /*
  * mt_store_stamp: the stamp of what has been committed, as of one instant during the call. It is
  * the caller's before a read of the same handle: that read then knows all that the stamp stands
- * for. A file that was replaced is opened anew first. 0 for kinds of store that have none.
+ * for. A file that was replaced is opened anew first. 0 for kinds of store that have none,
+ * and while others keep a log beside the file (WAL), which no counter tells of.
  */
 enum mt_err mt_store_stamp(struct mt_store *store, uint64_t *stamp, struct mt_error *error);
 

@@ -98,6 +98,31 @@ static void test_a_replaced_file_is_noticed_by_a_look(void **state)
     mt_stamp_watch_free(watch);
 }
 
+static void test_a_file_with_a_log_beside_it_has_no_stamp(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mt_stamp_watch *watch;
+    struct mt_store *reader;
+    sqlite3 *db;
+    uint64_t stamp = 1;
+
+    fixture_fill(fixture, 1, 3);
+    reader = fixture_open(fixture, true, 1000);
+    watch = watch_it(fixture);
+    assert_true(mt_stamp_watch_read(watch) == stamp_of(reader));
+    db = fixture_raw(fixture->path);
+    fixture_exec(db, "PRAGMA journal_mode=WAL");
+    assert_true(mt_stamp_watch_read(watch) == 0);
+    assert_int_equal(mt_store_stamp(reader, &stamp, NULL), MT_OK);
+    assert_true(stamp == 0);
+    /* who reads a log holds on to it */
+    mt_store_close(reader);
+    fixture_exec(db, "PRAGMA journal_mode=TRUNCATE");
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_true(mt_stamp_watch_read(watch) != 0);
+    mt_stamp_watch_free(watch);
+}
+
 /* In another process: may this one lock the file for writing? */
 static bool others_may_write(const struct fixture *fixture)
 {
@@ -180,6 +205,7 @@ int main(void)
         FIXTURE_TEST(test_each_append_and_prune_changes_the_stamp_of_all_who_watch),
         FIXTURE_TEST(test_a_file_that_is_not_there_yet_has_no_stamp),
         FIXTURE_TEST(test_a_replaced_file_is_noticed_by_a_look),
+        FIXTURE_TEST(test_a_file_with_a_log_beside_it_has_no_stamp),
         FIXTURE_TEST(test_locks_outlive_whoever_stops_watching),
         FIXTURE_TEST(test_what_is_under_way_is_no_stamp_of_the_store),
         FIXTURE_TEST(test_other_kinds_have_none),
