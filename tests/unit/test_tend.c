@@ -6,7 +6,9 @@
 #include "store/ops.h"
 #include "unit.h"
 
-enum { DAY = 86400, DAYS = 40, NOW = 30 * DAY + 5000, MIB = 1 << 20 };
+#define DAY INT64_C(86400)
+
+enum { DAYS = 40, NOW = 30 * DAY + 5000, MIB = 1 << 20 };
 
 /* A store that is nothing but numbers of records by day; a record takes `bytes` of it. */
 struct fake {
@@ -160,7 +162,7 @@ static const char *describe(const struct mt_tending *tending)
 static void test_by_time(void **state)
 {
     struct fake fake = make_fake(3);
-    struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = 20 * (int64_t)DAY}};
+    struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = 20 * DAY}};
     struct mt_error error = {0};
 
     (void)state;
@@ -191,8 +193,7 @@ static void test_by_time(void **state)
 static void test_a_clock_that_jumps_ahead(void **state)
 {
     struct fake fake = make_fake(3);
-    struct mt_tending tending = {
-        .pruning = {.now_s = 39 * (int64_t)DAY + 5000, .kept = 5 * (int64_t)DAY}};
+    struct mt_tending tending = {.pruning = {.now_s = 39 * DAY + 5000, .kept = 5 * DAY}};
     struct mt_error error = {0};
 
     (void)state;
@@ -255,7 +256,7 @@ static void test_by_size(void **state)
     (void)state;
     assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_OK);
     /* sealed first, 27 days of 1000 KiB; today and tomorrow take 20000 */
-    assert_int_equal(tending.pruning.size_before, (INT64_C(20000) + 27 * 1000) << 10);
+    assert_int_equal(tending.pruning.size_before, (INT64_C(20000) + 27000) << 10);
     assert_int_equal(tending.pruning.size, cap);
     assert_int_equal(oldest_of(&fake), 29);
     assert_int_equal(tending.pruning.records, 260);
@@ -274,7 +275,7 @@ static void test_two_at_once_remove_no_more_than_one(void **state)
 {
     struct fake fake = make_fake(3);
     /* 27 sealed days, of which one has three times the records: a day too much */
-    int64_t cap = (INT64_C(20000) + 28 * 1000) << 10;
+    int64_t cap = (INT64_C(20000) + 28000) << 10;
     struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = -cap}};
     struct mt_error error = {0};
 
