@@ -143,11 +143,12 @@ static enum mt_err fake_changes(struct mt_store *store, struct mt_token *token, 
                                 mt_emit *emit, void *context, bool *reset, struct mt_error *error)
 {
     const struct mt_standby *through;
-    enum mt_err code;
+    enum mt_err code, failure;
 
     (void)store;
     lock();
     through = fake.through;
+    failure = fake.changes_fails;
     unlock();
     if (through != NULL) {
         nap();
@@ -155,7 +156,7 @@ static enum mt_err fake_changes(struct mt_store *store, struct mt_token *token, 
     }
     lock();
     fake.polls++;
-    code = fails(fake.changes_fails, error);
+    code = fails(failure, error);
     *reset = code == MT_OK && token->generation != fake.generation;
     if (*reset)
         *token = (struct mt_token){fake.generation, (int64_t)fake.count};
