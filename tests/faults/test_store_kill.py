@@ -128,7 +128,16 @@ def test_killed_at_random_times(home, kind):
     sealer = Sealer(home)
     everybody = [*writers, sealer] if kind == "sealed" else writers
     longest_s = 0.15
-    for point in range(POINTS // 2 + 1):
+
+    def did_enough():
+        return (sum(len(writer.acknowledged) for writer in writers) > POINTS / 4
+                and (kind != "sealed" or sealer.rounds > POINTS / 8))
+
+    point = -1
+    # on a slow machine more of them, until most have met somebody in the midst of work
+    while point < POINTS // 2 or not did_enough():
+        point += 1
+        assert point < 4 * POINTS + 40, "they are killed before they do anything"
         for each in everybody:
             each.start()
         # two writers leave a third one little: each other time it has the store to itself at the end
@@ -145,8 +154,7 @@ def test_killed_at_random_times(home, kind):
         if home.db.exists() and point % 10 == 9:
             check(home, writers)
     check(home, writers)
-    assert sum(len(writer.acknowledged) for writer in writers) > POINTS / 4
-    assert (sealer.rounds > POINTS / 8) == (kind == "sealed")
+    assert kind == "sealed" or sealer.rounds == 0
 
 
 CALLS = ["pwrite64", "fdatasync", "ftruncate", "fcntl"]
