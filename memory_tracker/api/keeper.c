@@ -474,8 +474,11 @@ static void standby_tell(void *context, const struct mt_error *outcome)
             set_away(keeper, false, outcome);
         return;
     }
-    /* from now on it is better to ask than to take what is known for all there is */
-    if (mt_err_http_status(outcome->code) == 503)
+    /* from now on it is better to ask than to take what is known for all there is; but whoever
+     * waited in vain for another's lock on a file knows no more than its stamp */
+    if (mt_err_http_status(outcome->code) == 503 &&
+        (keeper->watch == NULL ||
+         (outcome->code != MT_ERR_BUSY && outcome->code != MT_ERR_DEADLINE)))
         mt_gauge_set(&keeper->news.ails, 1);
     if (mt_clock_monotonic_ms() - mt_gauge_get(&keeper->polled_ms) >= HURRY_MS)
         mt_ticker_hurry(keeper->ticker);

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from support import http_exchange, wait_until
+from support.api import read_response
 from support.clients import fill
 from support.database import connect as database
 
@@ -110,6 +111,8 @@ def test_a_full_pool_does_not_hold_up_what_is_in_memory(home, start_api):
             lambda: (r := api.get("/memory-logs?limit=5&skip=19000")).status == 503 and r, what="503"
         )
         assert int(refused.headers["retry-after"]) > 0
+        # nor does it that the worker has waited for the lock in vain
+        assert read_response(waiting[0].makefile("rb"), "GET").status == 503
         for _ in range(200):
             answer = http_exchange(quick, "/memory-logs?limit=10")
             assert (answer.status, answer.body) == (200, newest)
