@@ -105,9 +105,10 @@ static void on_signal(h2o_socket_t *sock, const char *err)
     while (read(h2o_socket_get_fd(sock), &info, sizeof info) == (ssize_t)sizeof info) {
         if (mt_gauge_get(&server->phase) != SERVING)
             end_at_once(server, "a second signal came");
-        mt_log(MT_LOG_INFO, "signal %u: finishes what was asked, then ends", info.ssi_signo);
         server->leave_until_ms = mt_clock_monotonic_ms() + server->options->drain_delay_ms;
+        /* before it is said: who reads that may rely on it */
         enter_phase(server, LEAVING);
+        mt_log(MT_LOG_INFO, "signal %u: finishes what was asked, then ends", info.ssi_signo);
     }
 }
 

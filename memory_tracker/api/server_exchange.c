@@ -188,7 +188,8 @@ static void answer(struct exchange *exchange)
         add_number_header(req, H2O_TOKEN_RETRY_AFTER, response->retry_after_s);
     if (response->age_s >= 0)
         add_number_header(req, H2O_TOKEN_AGE, response->age_s);
-    if (exchange->client->loop->phase != SERVING)
+    /* not the loop's own idea of it, which is that of its last turn */
+    if (mt_gauge_get(&exchange->client->loop->server->phase) != SERVING)
         req->http1_is_persistent = 0;
     h2o_start_response(req, &exchange->generator);
     if (mt_response_length(response) > 0 &&
