@@ -221,8 +221,12 @@ bool mt_retention_parse(const char *text, int64_t *kept)
     static const struct {
         char letter;
         int64_t seconds;
-    } spans[] = {{'s', 1},     {'m', 60},        {'h', 3600},
-                 {'d', DAY_S}, {'w', 7 * DAY_S}, {'y', INT64_C(365) * DAY_S}};
+    } spans[] = {{'s', 1},
+                 {'m', 60},
+                 {'h', 3600},
+                 {'d', DAY_S},
+                 {'w', INT64_C(7) * DAY_S},
+                 {'y', INT64_C(365) * DAY_S}};
     size_t digits = strspn(text, "0123456789");
     int64_t amount;
 
