@@ -74,7 +74,8 @@ static void check_column(struct input input, bool is_content)
     struct mt_error error = {0};
     uint8_t *frame = NULL;
 
-    summary.max = summary.min + (int64_t)(take(&input, 8) >> 2);
+    if (__builtin_add_overflow(summary.min, (int64_t)(take(&input, 8) >> 2), &summary.max))
+        summary.max = INT64_MAX;
     if (is_content) {
         size_t most = ZSTD_compressBound(input.size);
 
