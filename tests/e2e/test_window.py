@@ -99,7 +99,8 @@ def test_it_grows_to_what_is_asked_and_stays_within_its_memory(home, start_api):
 
 def test_a_full_pool_does_not_hold_up_what_is_in_memory(home, start_api):
     fill(home, 20_000)
-    api = start_api(threads=2, workers=1)
+    api = start_api(threads=2, workers=1, log_level="debug")
+    wait_until(lambda: "records are in memory" in api.log(), what="the window")
     newest = api.get("/memory-logs?limit=10").body
     with database(home.db) as other, api.connect() as quick:
         # far back, where only the store can answer: the worker waits for the lock, the others for it
