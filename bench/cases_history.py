@@ -7,11 +7,13 @@ import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
-from cases_programs import first_answers
+from cases_http import plural
+from cases_programs import cpu_times, first_answers, sampler_command
 from histories import size_of
-from load import output_of, rate
-from results import LESS, MORE, SUBJECT, Row, interleave
+from load import asked, output_of
+from results import LESS, MORE, SUBJECT, Row, in_batches, interleave
 from servers import SHORT, Api, Server, free_port, pinned
 
 PROFILES = ("calm", "usual", "busy")
@@ -76,10 +78,8 @@ def year(bench):
     """a year to hourly minimum, mean and maximum by the store's call, against Prometheus, SQL and sadf"""
     sealed = bench.histories.store("sealed", "usual", 1, bench.year)
     loose = bench.histories.store("loose", "usual", 1, bench.year)
-    rows = {name: Row("year", f"{text} to hourly min, mean, max", "µs", LESS, {"prometheus": 1.0})
+    rows = {name: Row("year", f"{text} to hourly min, mean, max", "µs", LESS, {"prometheus": 1.0}, aim=5000)
             for name, text in (("mem_available", "a year of one field"), ("used", "a year of `used`"))}
-    for row in rows.values():
-        row.notes.append("the aim is 5,000 µs")
     prom_words = {"mem_available": "mem_available[1h]", "used": "(mem_total - mem_available)[1h:1m]"}
     sql_words = {"mem_available": "mem_available", "used": "mem_total - mem_available"}
 
@@ -131,69 +131,99 @@ CALLS = {
     "tail": ("limit=10", 200),
     "skip": ("limit=10, skip nine tenths", 40),
     "host": ("limit=10 of one host", 200),
-    "full": ("limit=99,999", 7),
-    "append": ("append a sample", 60),
+    "full": ("limit=99,999", 9),
 }
+
+
+def growth_paths(bench):
+    """{(records, hosts): the history}."""
+    points = bench.growth_points()
+    # each takes a core, and minutes where it is large
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(points, pool.map(
+            lambda point: bench.histories.store("sealed", "usual", point[1], point[0]), points)))
 
 
 def growth(bench):
     """the cost of limit=10, skip, host, 99,999, a sample and start from 1e4 to 1e7 records, 1 to 1,000 hosts"""
-    points = bench.growth_points()
-    # each takes a core, and minutes where it is large
-    with ThreadPoolExecutor(2) as pool:
-        paths = dict(zip(points, pool.map(
-            lambda point: bench.histories.store("sealed", "usual", point[1], point[0]), points)))
+    paths = growth_paths(bench)
     rows = [store_call_row(bench, call, paths) for call in CALLS]
-    first = Row("growth", "exec to first answer", "ms", LESS, subject=named(*points[-1]), most_spread=0.5)
+    # what is measured again should be as large as it was
+    copies = {point: Path(shutil.copy(path, bench.scratch)) for point, path in paths.items()}
+    rows += [store_call_row(bench, "append", copies), sample_row(bench, copies)]
+    for path in copies.values():
+        path.unlink()
+    first = Row("growth", "exec to first answer", "ms", LESS, subject=named(*points_end(paths)), most_spread=0.5)
     interleave(bench, {named(*point): lambda path=path: {0: first_answers(bench, path, 1)[0]}
-                       for point, path in paths.items()}, bench.rounds(7), {0: first})
+                       for point, path in paths.items()}, bench.rounds(9), {0: first})
     return [*rows, first, *http_rows(bench, paths)]
 
 
+def points_end(paths):
+    """The largest."""
+    return list(paths)[-1]
+
+
 def store_call_row(bench, call, paths):
-    largest = named(*list(paths)[-1])
-    name, rounds = CALLS[call]
-    row = Row("growth", name, "µs", LESS, subject=largest,
+    name, rounds = {**CALLS, "append": ("append a record, the disk included", 60)}[call]
+    row = Row("growth", name, "µs", LESS, subject=named(*points_end(paths)),
               # fsync takes what the disk takes
               most_spread=float("inf") if call == "append" else 0.5)
-    stores = paths
-    if call == "append":
-        # what is measured again should be as large as it was
-        stores = {}
-        for point, path in paths.items():
-            stores[point] = bench.scratch / path.name
-            shutil.copy(path, stores[point])
-    with bench.undisturbed([row]):
-        text = output_of(pinned(bench.server_cpu, [
-            bench.programs / "store_calls", "host=node-0001" if call == "host" else call,
-            bench.rounds(rounds), *(f"sqlite:{path}" for path in stores.values())]))
-    for line in text.splitlines():
-        number, took, _ = map(int, line.split())
-        row.add(named(*list(stores)[number]), took)
-    if call == "append":
-        for path in stores.values():
-            path.unlink()
+    words = [bench.programs / "store_calls", "host=node-0001" if call == "host" else call,
+             bench.rounds(rounds), *(f"sqlite:{path}" for path in paths.values())]
+    names = [named(*point) for point in paths]
+
+    def measure():
+        lines = output_of(pinned(bench.server_cpu, words)).splitlines()
+        return [(names[number], {0: took}) for number, took, _ in (map(int, line.split()) for line in lines)]
+
+    in_batches(bench, measure, 1, {0: row})
+    return row
+
+
+def sample_row(bench, paths):
+    """The sampler as a program."""
+    row = Row("growth", "a sample, CPU of the sampler", "µs", LESS, subject=named(*points_end(paths)),
+              most_spread=0.5)
+    commands = {named(*point): sampler_command(bench, path) for point, path in paths.items()}
+
+    def measure():
+        return [(name, {0: spent}) for name, spent, _, _ in cpu_times(bench, commands, bench.rounds(12))]
+
+    cpu_times(bench, commands, 1)
+    in_batches(bench, measure, bench.rounds(2), {0: row})
     return row
 
 
 def http_rows(bench, paths):
-    """limit=10 over HTTP: what is wanted is that the largest are as fast as the smallest."""
+    """limit=10 over HTTP: what is wanted is that the largest are as fast as the smallest; and far back."""
     points = list(paths)
     smallest = points[0]
+    most_records = max(points, key=lambda point: (point[0], -point[1]))
+    most_hosts = max(points, key=lambda point: (point[1], -point[0]))
+    larger = list(dict.fromkeys([most_records, most_hosts, points[-1]]))
     rows = []
     with ExitStack() as stack:
-        most_records = max(points, key=lambda point: (point[0], -point[1]))
-        most_hosts = max(points, key=lambda point: (point[1], -point[0]))
-        servers = {point: stack.enter_context(Api(bench, paths[point]))
-                   for point in {smallest, most_records, most_hosts}}
-        for point in dict.fromkeys([most_records, most_hosts]):
-            row = Row("growth", f"limit=10 over HTTP, 4 connections: {named(*point)}", "requests/s", MORE,
-                      {named(*smallest): 0.9}, subject=named(*point))
-            contestants = {
-                named(*one): lambda one=one: {0: rate(bench, servers[one], SHORT, 4, bench.seconds(3))}
-                for one in (point, smallest)}
-            for measure in contestants.values():
-                bench.warm(measure)
-            interleave(bench, contestants, bench.rounds(5), {0: row})
-            rows.append(row)
-    return rows
+        servers = {point: stack.enter_context(Api(bench, paths[point])) for point in [smallest, *larger]}
+        for connections in bench.connections():
+            mine = {point: Row("growth", f"limit=10 over HTTP, {plural(connections, 'connection')}: {named(*point)}",
+                               "requests/s", MORE, {named(*smallest): 0.9}, subject=named(*point))
+                    for point in larger}
+            contestants = {named(*point): lambda point=point: {
+                one: asked(bench, servers[point], SHORT, connections, bench.seconds(2))
+                for one in ([point] if point in mine else mine)} for point in servers}
+            interleave_warm(bench, contestants, mine)
+            rows += mine.values()
+        deep = Row("growth", "limit=10, skip nine tenths, over HTTP, 4 connections", "requests/s", MORE,
+                   subject=named(*points[-1]), most_spread=0.5)
+        interleave_warm(bench, {named(*point): lambda point=point: {
+            0: asked(bench, servers[point], f"{SHORT}&skip={point[0] * 9 // 10}", 4, bench.seconds(2))}
+            for point in servers}, {0: deep})
+    deep.notes.append("deep skips reach beyond the window but for the smallest history: a worker reads the store")
+    return [*rows, deep]
+
+
+def interleave_warm(bench, contestants, rows):
+    for measure in contestants.values():
+        bench.warm(measure)
+    interleave(bench, contestants, bench.rounds(5), rows)

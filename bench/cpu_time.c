@@ -4,8 +4,9 @@
  *
  *   COMMAND-NUMBER USER+SYSTEM-US PEAK-KIB WALL-US STATUS
  *
- * Each round begins with a new second, since a sampler takes one record of a second. Small, and its
- * children start by vfork: what a child has used begins with what its parent did.
+ * Each round begins with a new second, since a sampler takes one record of a second, and with
+ * another command: the first finds caches that were left alone for a while. Small, and its children
+ * start by vfork: what a child has used begins with what its parent did.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -90,9 +91,12 @@ int main(int argc, char **argv)
     }
     for (long round = strtol(argv[1], NULL, 10); round > 0; round--) {
         wait_for_a_second();
-        for (int i = 0; i < count; i++)
-            if (run(i, commands[i], null) != 0)
+        for (int i = 0; i < count; i++) {
+            int number = (int)((round + i) % count);
+
+            if (run(number, commands[number], null) != 0)
                 return 1;
+        }
     }
     return 0;
 }

@@ -1,6 +1,7 @@
 """Histories to measure on, made once and kept: of this build's stores, and the same of the others."""
 
 import hashlib
+import os
 import shutil
 import sqlite3
 import struct
@@ -12,9 +13,10 @@ from load import output_of
 
 SADC = "/usr/lib/sysstat/sadc"
 # what decides what is in the files that are kept; made by other sources they are made anew
-SOURCES = ("bench/history.c", "bench/model.c", "bench/histories.py", "memory_tracker/record/field.def",
-           "memory_tracker/store/block*.[ch]", "memory_tracker/store/sqlite_block*.c",
-           "memory_tracker/store/sqlite_schema.c")
+SOURCES = ("bench/history.c", "bench/model.[ch]", "bench/histories.py", "memory_tracker/record/record.[ch]",
+           "memory_tracker/record/field.def", "memory_tracker/store/block*.[ch]", "memory_tracker/store/sqlite*.[ch]")
+# and what others' files are made by
+MAKERS = ("libsqlite3-0", "libzstd1", "sysstat")
 # seconds of a block of Prometheus, as in history.c
 SPAN_S = 486 * 3600
 
@@ -26,9 +28,28 @@ def size_of(path):
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def versions_of(packages):
+    """Debian's versions of those that are installed, a line each: "NAME VERSION"."""
+    done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *packages],
+                          capture_output=True, text=True, check=False)
+    return done.stdout
+
+
+def trace_of(path):
+    """What changes when somebody writes to a file, or to any in a directory."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return "".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files)
+
+
+def remove(path):
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+
+
 def generation(root):
     """A name for the sources that histories are made by."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(versions_of(MAKERS).encode())
     for pattern in SOURCES:
         files = sorted(root.glob(pattern))
         assert files, pattern
@@ -42,23 +63,31 @@ class Histories:
         self.bench = bench
         self.directory = bench.work / "histories" / generation(bench.here.parent)
         if not self.directory.exists():
+            if self.directory.parent.exists():
+                bench.say("the histories were made by other sources: they are made anew")
             shutil.rmtree(self.directory.parent, ignore_errors=True)
             self.directory.mkdir(parents=True)
         # before any thread asks for it
         self.end()
 
     def keep(self, name, make):
-        """The file or directory of that name; made by make(path) unless it is there."""
+        """The file or directory of that name; made by make(path) unless it is there as it was made."""
         path = self.directory / name
+        trace = path.with_name(f"{name}.trace")
+        if path.exists() and not (trace.exists() and trace.read_text() == trace_of(path)):
+            self.bench.say(f"{name} is not as it was made")
+            remove(path)
         if not path.exists():
             started = time.monotonic()
-            unfinished = path.with_name(path.name + ".new")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.unlink(missing_ok=True)
+            unfinished = path.with_name(f"{name}.new")
+            remove(unfinished)
             make(unfinished)
             # SQLite leaves it empty
-            unfinished.with_name(unfinished.name + "-journal").unlink(missing_ok=True)
+            unfinished.with_name(f"{unfinished.name}-journal").unlink(missing_ok=True)
+            trace.write_text(trace_of(unfinished).replace(unfinished.name, name))
             unfinished.rename(path)
+            # nobody writes it out while something is measured
+            os.sync()
             self.bench.say(f"made {name} in {time.monotonic() - started:.1f} s, {size_of(path) / 1e6:.1f} MB")
         return path
 

@@ -2,13 +2,17 @@
 
 import os
 import platform
+import re
 from pathlib import Path
 
-# more than so much of a core, while something was measured, and the figures are of somebody else
-MOST_STEAL = 0.02
+# more than so much of a core, while something was measured, and the figures are of somebody else; a
+# hypervisor takes two or three hundredths of each busy CPU where nobody else is there
+MOST_STEAL = 0.10
 MOST_OTHER = 0.10
-# runs of one contestant that differ by more than so much say nothing about ratios
+# runs that differ by more than so much say nothing by themselves,
 MOST_SPREAD = 0.20
+# nor ratios that differ by so much about a bound that lies between them
+MOST_DOUBT = 0.10
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -34,8 +38,29 @@ def choose_cpus():
     return server, others[-1]
 
 
-def describe():
-    """What a reader needs to know of the machine."""
+def disk_of(path):
+    """What kind of disk holds a directory, and its file system: "virtio disk, ext4"."""
+    device = os.stat(path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    system = next((line.partition(" - ")[2].split()[0]
+                   for line in Path("/proc/self/mountinfo").read_text().splitlines()
+                   if line.split()[2] == number), "unknown file system")
+    place = Path(f"/sys/dev/block/{number}").resolve()
+    while not (place / "queue").exists() and place != place.parent:
+        place = place.parent
+    if not (place / "queue/rotational").exists():
+        return system
+    if place.name.startswith("vd"):
+        kind = "virtio disk"
+    elif place.name.startswith("nvme"):
+        kind = "NVMe"
+    else:
+        kind = "hard disk" if (place / "queue/rotational").read_text().strip() == "1" else "SSD"
+    return f"{kind}, {system}"
+
+
+def describe(directory):
+    """What a reader needs to know of the machine; directory: where files are measured."""
     cpu = "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -48,8 +73,10 @@ def describe():
         "cpus": os.cpu_count(),
         "memory_mib": total // 1024,
         "system": system,
-        "kernel": platform.release(),
+        # without what somebody named their build
+        "kernel": re.match(r"[\d.]+(-\d+)?", platform.release()).group(),
         "hypervisor": "hypervisor" in Path("/proc/cpuinfo").read_text(),
+        "disk": disk_of(directory),
     }
 
 
@@ -123,10 +150,16 @@ def disturbances(stolen, others):
     return found
 
 
+def middle(values):
+    """The values in order; of many, the middle half of them."""
+    ordered = sorted(values)
+    if len(ordered) >= 20:
+        return ordered[len(ordered) // 4: len(ordered) - len(ordered) // 4]
+    return ordered
+
+
 def spread(values):
     """How far the runs lie apart, as a share of their median; of many runs, the middle half of them."""
-    ordered = sorted(values)
-    middle = ordered[len(ordered) // 2]
-    if len(ordered) >= 20:
-        ordered = ordered[len(ordered) // 4: len(ordered) - len(ordered) // 4]
-    return (ordered[-1] - ordered[0]) / middle if middle else 0.0
+    ordered = middle(values)
+    median = sorted(values)[len(values) // 2]
+    return (ordered[-1] - ordered[0]) / median if median else 0.0

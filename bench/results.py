@@ -2,11 +2,21 @@
 
 import statistics
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from machine import MOST_SPREAD, disturbances, spread
+from machine import MOST_DOUBT, MOST_SPREAD, disturbances, middle, spread
 
 SUBJECT = "memory-tracker"
 MORE, LESS = "more is better", "less is better"
+
+
+class Asked(NamedTuple):
+    """What a server gave that was asked as fast as it answers."""
+
+    rate: float    # answers a second
+    cpu_us: float  # CPU time of the server an answer
+    server: float  # share of its CPU that the server used
+    client: float  # share of its CPU that who asks used
 
 
 def divided(a, b):
@@ -18,10 +28,11 @@ class Row:
     """One comparison: the same thing measured with every contestant, in turn, over and over."""
 
     def __init__(self, case, what, unit, better, wanted=None, subject=SUBJECT, most_spread=MOST_SPREAD,
-                 is_timed=True):
+                 is_timed=True, aim=None):
         """wanted: {contestant, or None for the figure itself: bound of the ratio to it}.
 
-        is_timed: who else uses the machine has a say in it, unlike in sizes.
+        is_timed: who else uses the machine has a say in it, unlike in sizes. aim: a bound of the
+        figure that is told, but not part of what is wanted.
         """
         self.case = case
         self.subject = subject
@@ -31,27 +42,51 @@ class Row:
         self.wanted = wanted or {}
         self.most_spread = most_spread
         self.is_timed = is_timed
+        self.aim = aim
         self.runs = {}
+        self.busy = {}
         self.stolen = self.others = 0.0
         self.notes = []
 
     def add(self, contestant, value):
+        if isinstance(value, Asked):
+            self.busy.setdefault(contestant, []).append((value.server, value.client))
+            value = value.rate
         self.runs.setdefault(contestant, []).append(value)
 
     def median(self, contestant=None):
         return statistics.median(self.runs[contestant or self.subject])
 
-    def ratio(self, against):
-        """The subject's figure as a multiple of another's: the median over the rounds."""
-        ours, theirs = self.runs[self.subject], self.runs[against]
+    def shares(self, contestant):
+        """(of the server's CPU, of the CPU of who asks) that were used, medians; None: nobody looked."""
+        if contestant not in self.busy:
+            return None
+        return tuple(statistics.median(shares) for shares in zip(*self.busy[contestant]))
+
+    def ratios(self, against):
+        """The subject's figure as a multiple of another's, of each round; against None: the figure."""
+        ours = self.runs[self.subject]
+        if against is None:
+            return ours
+        theirs = self.runs[against]
         if len(ours) == len(theirs):
-            return statistics.median(divided(a, b) for a, b in zip(ours, theirs))
-        return divided(self.median(), self.median(against))
+            return [divided(a, b) for a, b in zip(ours, theirs)]
+        return [divided(self.median(), self.median(against))]
+
+    def ratio(self, against):
+        """The median over the rounds."""
+        return statistics.median(self.ratios(against))
+
+    def meets(self, figure, bound):
+        return figure >= bound if self.better == MORE else figure <= bound
 
     def is_met(self, against):
-        figure = self.median() if against is None else self.ratio(against)
-        bound = self.wanted[against]
-        return figure >= bound if self.better == MORE else figure <= bound
+        return self.meets(self.ratio(against), self.wanted[against])
+
+    def rounds_met(self, against):
+        """(in how many rounds it was met, how many there were)"""
+        found = [self.meets(one, self.wanted[against]) for one in self.ratios(against)]
+        return sum(found), len(found)
 
     def verdicts(self):
         """{contestant or None: whether what is wanted is there} of those that were measured."""
@@ -69,39 +104,55 @@ class Row:
         self.stolen = max(self.stolen, stolen)
         self.others = max(self.others, others)
 
+    def is_doubtful(self, against):
+        """The rounds contradict each other, and lie too far apart for their median to decide."""
+        ratios = self.ratios(against)
+        verdicts = {self.meets(one, self.wanted[against]) for one in middle(ratios)}
+        return len(verdicts) > 1 and spread(ratios) > MOST_DOUBT
+
     def noise(self):
         """Why this row cannot be called good, as texts."""
         found = disturbances(self.stolen, self.others) if self.is_timed else []
-        for name, values in self.runs.items():
-            if name == self.subject and len(values) > 1 and spread(values) > self.most_spread:
-                found.append(f"the runs of {name} lie {spread(values):.0%} apart")
+        verdicts = self.verdicts()
+        for against in verdicts:
+            if self.is_doubtful(against):
+                met, rounds = self.rounds_met(against)
+                found.append(f"what is wanted was met in {met} of {rounds} rounds, which lie"
+                             f" {spread(self.ratios(against)):.0%} apart")
+        values = self.runs.get(self.subject, [])
+        if not verdicts and len(values) > 1 and spread(values) > self.most_spread:
+            found.append(f"the runs of {self.subject} lie {spread(values):.0%} apart")
         return found
 
     def as_json(self):
         contestants = {
-            name: {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": values}
+            name: {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": values,
+                   "busy": self.shares(name)}
             for name, values in self.runs.items()
         }
         ratios = []
         for name in self.runs if self.subject in self.runs else ():
             if name != self.subject:
-                ratios.append({"against": name, "value": self.ratio(name)})
+                found = self.ratios(name)
+                ratios.append({"against": name, "value": self.ratio(name), "min": min(found), "max": max(found)})
+        wanted = []
+        for against, met in self.verdicts().items():
+            met_in, rounds = self.rounds_met(against)
+            wanted.append({"against": against, "bound": self.wanted[against], "met": met,
+                           "rounds": rounds, "rounds_met": met_in})
         return {
             "case": self.case, "what": self.what, "unit": self.unit, "better": self.better,
-            "subject": self.subject,
-            "contestants": contestants, "ratios": ratios,
-            "wanted": [
-                {"against": against, "bound": self.wanted[against], "met": met}
-                for against, met in self.verdicts().items()
-            ],
-            "missing": self.missing(), "noise": self.noise(), "notes": self.notes,
+            "subject": self.subject, "contestants": contestants, "ratios": ratios, "wanted": wanted,
+            "aim": self.aim, "missing": self.missing(), "noise": self.noise(), "notes": self.notes,
+            "stolen": self.stolen, "others": self.others, "is_timed": self.is_timed,
         }
 
 
 def interleave(bench, contestants, rounds, rows):
     """Measures A B A B; a round in which somebody disturbed the machine is done again, for a while.
 
-    contestants: {name: function that measures once and returns {row's name: figure}}; rows: {name: Row}.
+    contestants: {name: function that measures once and returns {row's name: figure or Asked, or a list
+    of them}}; rows: {name: Row}.
     """
     spare = rounds
     done = 0
@@ -118,8 +169,28 @@ def interleave(bench, contestants, rounds, rows):
             spare -= 1
             continue
         for name, measured in figures.items():
-            for key, row in rows.items():
-                row.add(name, measured[key])
+            for key, figure in measured.items():
+                rows[key].add(name, figure)
+        for row in rows.values():
+            row.disturb(stolen, others)
+        done += 1
+
+
+def in_batches(bench, measure, batches, rows):
+    """Calls measure(), which returns [(contestant, {row's name: figure})], so many times; what somebody
+    disturbed is measured again, for a while. For what is interleaved by a program of its own."""
+    spare = batches
+    done = 0
+    while done < batches:
+        bench.watch.begin()
+        found = measure()
+        stolen, others = bench.watch.end()
+        if disturbances(stolen, others) and spare > 0 and not bench.watch.assumed:
+            spare -= 1
+            continue
+        for name, measured in found:
+            for key, figure in measured.items():
+                rows[key].add(name, figure)
         for row in rows.values():
             row.disturb(stolen, others)
         done += 1

@@ -3,12 +3,14 @@
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import cases_history
@@ -17,6 +19,7 @@ import cases_programs
 import report
 from histories import SADC, Histories
 from machine import Watch, choose_cpus, describe
+from versions import versions
 
 CASES = {
     "tail": cases_http.tail,
@@ -54,6 +57,11 @@ class Bench:
         self.left_out = []
         self.servers = []
         self.stack = ExitStack()
+
+    def close(self):
+        """Ends all servers."""
+        self.servers = []
+        self.stack.close()
 
     def say(self, text):
         print(f"  {text}", file=sys.stderr, flush=True)
@@ -106,15 +114,6 @@ class Bench:
             self.left_out.append(contestant)
         return bool(there)
 
-    @contextmanager
-    def undisturbed(self, rows):
-        """What disturbs the machine inside is a problem of these rows."""
-        self.watch.begin()
-        yield
-        stolen, others = self.watch.end()
-        for row in rows:
-            row.disturb(stolen, others)
-
 
 def two_numbers(convert):
     def parse(text):
@@ -134,6 +133,8 @@ def parse_options(arguments):
     parser.add_argument("--records", type=lambda text: int(float(text)), default=10**7)
     parser.add_argument("--cores", type=two_numbers(int))
     parser.add_argument("--write-docs", action="store_true")
+    parser.add_argument("--prepare", action="store_true")
+    parser.add_argument("--document", type=Path)
     parser.add_argument("--build", type=Path, default=Bench.here.parent / "build/release")
     parser.add_argument("--work", type=Path, default=Bench.here.parent / "build/bench")
     parser.add_argument("--assume-noise", type=two_numbers(float))
@@ -143,27 +144,49 @@ def parse_options(arguments):
             parser.error(f"unknown case '{name}'; see script/bench --list")
     if options.records < 10**4:
         parser.error("--records needs at least 1e4")
-    if options.write_docs and options.quick:
+    if options.write_docs and options.quick and not options.document:
         parser.error("the figures of --quick are nothing to --write-docs")
+    options.document = options.document or Bench.here.parent / "docs/performance.md"
     options.build, options.work = options.build.resolve(), options.work.resolve()
     return options
 
 
+def prepare(bench):
+    """Makes all histories that are not there."""
+    for how in ("sealed", "loose"):
+        for profile in cases_history.PROFILES:
+            bench.histories.store(how, profile, 1, bench.year)
+    if bench.has("reference"):
+        bench.histories.reference("usual", bench.year)
+    if bench.has("prometheus"):
+        bench.histories.prometheus("usual", bench.year)
+    if bench.has("sadc"):
+        bench.histories.sar(bench.year)
+    cases_history.growth_paths(bench)
+
+
 def measure(bench, names):
-    """([Row], {case: why it could not be measured})."""
-    rows, failed = [], {}
+    """([Row], {case: why it could not be measured}, {case: seconds})."""
+    rows, failed, took = [], {}, {}
     for name in names:
         print(f"== {name}: {CASES[name].__doc__}", file=sys.stderr, flush=True)
+        begin = time.monotonic()
+        if CASES[name].__module__ != cases_http.__name__:
+            # who is not asked is not to disturb
+            bench.close()
         try:
             found = CASES[name](bench)
         except (RuntimeError, AssertionError, OSError, subprocess.SubprocessError) as error:
             failed[name] = str(error) or repr(error)
             bench.say(f"failed: {failed[name]}")
             continue
+        finally:
+            took[name] = round(time.monotonic() - begin, 1)
+        bench.say(f"took {took[name]:.0f} s")
         for row in found:
             print(report.row_as_text(row), flush=True)
         rows.extend(found)
-    return rows, failed
+    return rows, failed, took
 
 
 def judge(bench, rows, failed):
@@ -171,6 +194,8 @@ def judge(bench, rows, failed):
     noise = [f"{row.case}, {row.what}: {reason}" for row in rows for reason in row.noise()]
     lines = [f"failed: {name}: {reason}" for name, reason in failed.items()]
     lines += [f"left out: {name}" for name in bench.left_out]
+    if bench.server_cpu == bench.load_cpu:
+        noise.append("servers and who asks them share the only CPU")
     if noise and (not bench.options.quick or bench.options.assume_noise):
         lines += ["The machine was too noisy; this run is not a good one:", *(f"  {text}" for text in noise)]
         return NOISY, lines
@@ -197,22 +222,27 @@ def main():
         signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
     bench = Bench(options)
     try:
-        rows, failed = measure(bench, options.cases or list(CASES))
+        if options.prepare:
+            prepare(bench)
+            return GOOD
+        facts = {"machine": describe(bench.work), "versions": versions(bench)}
+        rows, failed, facts["took_s"] = measure(bench, options.cases or list(CASES))
         code, verdict = judge(bench, rows, failed)
     finally:
-        bench.stack.close()
+        bench.close()
         shutil.rmtree(bench.scratch, ignore_errors=True)
-    print("\n".join(["", *verdict]))
-    whole = report.as_json(bench, describe(), rows, failed, verdict, code)
+    print("\n".join(["", report.verdict_as_text(rows), "", *verdict]))
+    whole = report.as_json(bench, facts, rows, failed, verdict, code)
     if options.json:
         options.json.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.write_docs:
-        document = bench.here.parent / "docs/performance.md"
-        written = report.write_document(document, whole, list(CASES))
-        bench.say(f"{document.name} has the figures of: {', '.join(written) or 'nothing'}")
+        written = report.write_document(options.document, whole, list(CASES))
+        bench.say(f"{options.document.name} has the figures of: {', '.join(written) or 'nothing'}")
     return code
 
 
 if __name__ == "__main__":
     os.environ["LC_ALL"] = "C.UTF-8"
+    # one of the contestants is ended by a signal that dumps core
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(main())

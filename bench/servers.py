@@ -13,6 +13,8 @@ from machine import time_of
 
 HERE = Path(__file__).resolve().parent
 START_S = 60
+# how long the reference may work for those who are gone
+PATIENCE_S = 1.0
 SHORT, LONG = "/memory-logs?limit=10", "/memory-logs?limit=99999"
 
 
@@ -45,6 +47,7 @@ class Server:
     """Runs from `with` to its end. targets: {SHORT or LONG: the path that it is asked by}."""
 
     name = ""
+    ends_by = signal.SIGTERM
 
     def __init__(self, bench):
         self.bench = bench
@@ -85,12 +88,21 @@ class Server:
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(self.ends_by)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def unpin(self):
+        """Its threads may run anywhere from now on: on one CPU, one of them would do all."""
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), os.sched_getaffinity(0))
+
+    def target(self, question):
+        """The path that it is asked by."""
+        return self.targets.get(question, question)
 
     def settle(self):
         """Waits until it does nothing more for those who asked and are gone."""
@@ -99,19 +111,40 @@ class Server:
             before = now
             time.sleep(0.05)
 
+    def spent_ns(self):
+        """CPU time of its threads, exactly."""
+        spent = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            spent += int((task / "schedstat").read_text().split()[0])
+        return spent
+
     def get(self, question, **headers):
         """(status, headers with names in lower case, body) of one request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_S)
         try:
-            connection.request("GET", self.targets[question], headers=headers)
+            connection.request("GET", self.target(question), headers=headers)
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
         finally:
             connection.close()
 
-    def resident_kib(self):
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"^VmRSS:\s+(\d+)", text, re.MULTILINE).group(1))
+    def sizes_kib(self):
+        """(resident, what of it is its own memory and no file's), counted page by page: the sums in
+        its status may be some dozen pages behind."""
+        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return tuple(int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE).group(1))
+                     for name in ("Rss", "Anonymous"))
+
+    def settled_sizes_kib(self, still_s=1.0):
+        """The same, when nothing of it has changed for a while."""
+        before, since = None, time.monotonic()
+        deadline = since + START_S
+        while time.monotonic() - since < still_s and time.monotonic() < deadline:
+            now = self.sizes_kib()
+            if now != before:
+                before, since = now, time.monotonic()
+            time.sleep(0.05)
+        return before
 
 
 class Api(Server):
@@ -193,6 +226,8 @@ class Reference(Server):
     """FastAPI on gunicorn with one uvicorn worker, on uvloop and httptools."""
 
     name = "reference"
+    # the worker ends at once, and its parent sees to it
+    ends_by = signal.SIGQUIT
 
     def __init__(self, bench, database):
         super().__init__(bench)
@@ -204,3 +239,14 @@ class Reference(Server):
                 "--worker-class", "uvicorn.workers.UvicornWorker", "--bind", f"127.0.0.1:{self.port}",
                 "--timeout", 600, "--log-level", "warning", "--env", f"REFERENCE_DATABASE={self.database}",
                 "reference_app:app"]
+
+    def settle(self):
+        """It works on for half a minute for connections that are gone; then another takes its place."""
+        before, deadline = None, time.monotonic() + PATIENCE_S
+        while (now := time_of(self.process.pid)) != before:
+            if time.monotonic() > deadline:
+                self.stop()
+                self.__enter__()
+                return
+            before = now
+            time.sleep(0.05)
