@@ -128,13 +128,14 @@ int mt_sqlite_field_column(const struct sqlite_store *store, enum mt_field field
 const char *mt_sqlite_column_name(const struct sqlite_store *store, int column);
 
 /* A checksum over all that tables block (but id and the checksum) and block_column have of a block,
- * columns in order of their numbers. */
+ * columns in order of their numbers, and the names that table block_field gives them. */
 struct mt_sqlite_check {
     uint64_t sum;
 };
 void mt_sqlite_check_block(struct mt_sqlite_check *check, const struct mt_sqlite_block *block,
                            const void *hours, size_t hours_size);
-void mt_sqlite_check_column(struct mt_sqlite_check *check, int column,
+/* name: of a field's column, NULL of others */
+void mt_sqlite_check_column(struct mt_sqlite_check *check, int column, const char *name,
                             const struct mt_block_summary *summary, const void *hours,
                             size_t hours_size, const void *data, size_t data_size);
 

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "store/sqlite_block.h"
 
 /* FNV-1a: not against forgery, but a changed bit does not go unnoticed */
@@ -40,11 +42,13 @@ void mt_sqlite_check_block(struct mt_sqlite_check *check, const struct mt_sqlite
     add_blob(check, hours, hours_size);
 }
 
-void mt_sqlite_check_column(struct mt_sqlite_check *check, int column,
+void mt_sqlite_check_column(struct mt_sqlite_check *check, int column, const char *name,
                             const struct mt_block_summary *summary, const void *hours,
                             size_t hours_size, const void *data, size_t data_size)
 {
     add_number(check, column);
+    if (name != NULL)
+        add_blob(check, name, strlen(name));
     add_number(check, summary->count);
     add_number(check, summary->min);
     add_number(check, summary->max);
@@ -95,7 +99,10 @@ static enum mt_err check_columns(struct sqlite_store *store, int64_t id,
     sqlite3_stmt *statement = NULL;
     int result = SQLITE_DONE;
     enum mt_err err = mt_sqlite_statement(&store->file,
-                                          "SELECT id,count,min,max,hours,data FROM block_column"
+                                          "SELECT id,count,min,max,hours,data,"
+                                          " (SELECT name FROM block_field AS f"
+                                          "   WHERE f.id = block_column.id % 64)"
+                                          " FROM block_column"
                                           " WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
                                           &statement, error);
 
@@ -113,7 +120,8 @@ static enum mt_err check_columns(struct sqlite_store *store, int64_t id,
         const void *data = sqlite3_column_blob(statement, 5);
 
         mt_sqlite_check_column(check, (int)(sqlite3_column_int64(statement, 0) % MT_SQLITE_COLUMNS),
-                               &summary, hours, (size_t)sqlite3_column_bytes(statement, 4), data,
+                               (const char *)sqlite3_column_text(statement, 6), &summary, hours,
+                               (size_t)sqlite3_column_bytes(statement, 4), data,
                                (size_t)sqlite3_column_bytes(statement, 5));
     }
     if (result != SQLITE_DONE)

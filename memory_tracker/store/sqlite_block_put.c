@@ -341,7 +341,8 @@ static void order_parts(const struct sqlite_store *store, const struct mt_sqlite
     }
 }
 
-static struct mt_sqlite_check check_of(const struct mt_sqlite_sealed *sealed,
+static struct mt_sqlite_check check_of(const struct sqlite_store *store,
+                                       const struct mt_sqlite_sealed *sealed,
                                        const struct part *const by_column[MT_SQLITE_COLUMNS])
 {
     const struct mt_sqlite_block *block = &sealed->block;
@@ -351,9 +352,10 @@ static struct mt_sqlite_check check_of(const struct mt_sqlite_sealed *sealed,
     mt_sqlite_check_block(&check, block, bytes + sealed->hours, sealed->hours_size);
     for (int i = 0; i < MT_SQLITE_COLUMNS; i++)
         if (by_column[i] != NULL)
-            mt_sqlite_check_column(&check, i, &by_column[i]->summary, bytes + by_column[i]->hours,
-                                   by_column[i]->hours_size, bytes + by_column[i]->data,
-                                   by_column[i]->data_size);
+            mt_sqlite_check_column(
+                &check, i, i < MT_SQLITE_COLUMN_FIELDS ? NULL : mt_sqlite_column_name(store, i),
+                &by_column[i]->summary, bytes + by_column[i]->hours, by_column[i]->hours_size,
+                bytes + by_column[i]->data, by_column[i]->data_size);
     return check;
 }
 
@@ -453,7 +455,7 @@ enum mt_err mt_sqlite_put_sealed(struct sqlite_store *store, const struct mt_sql
     if (err != MT_OK)
         return err;
     order_parts(store, sealed, by_column);
-    err = insert_block(store, sealed, check_of(sealed, by_column), &id, error);
+    err = insert_block(store, sealed, check_of(store, sealed, by_column), &id, error);
     if (err == MT_OK)
         err = count(store, count_more_sql, sealed->block.host_id, sealed->block.day,
                     sealed->block.records, error);

@@ -360,6 +360,7 @@ static const struct damage damages[] = {
      " WHERE id = 2 * 64",
      "that table block_field does not name", false},
     {"DELETE FROM block_field WHERE name = 'cached'", "that table block_field does not name", true},
+    {"UPDATE block_field SET name = 'buffers' WHERE name = 'cached'", "checksum", true},
     {"UPDATE block_column SET count = count - 1 WHERE id / 64 = 2 AND " COLUMN_OF("cached"),
      "column cached", false},
     {"UPDATE block_column SET count = count - 1 WHERE id / 64 = 2 AND " COLUMN_OF("interval_s"),
