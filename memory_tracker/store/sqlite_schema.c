@@ -173,7 +173,11 @@ enum mt_err mt_sqlite_upgrade(struct mt_sqlite *file, struct mt_error *error)
         return err;
     err = upgrade_locked(file, error);
     if (err == MT_OK)
-        return mt_sqlite_commit(file, error);
-    mt_sqlite_rollback(file);
+        err = mt_sqlite_commit(file, error);
+    else
+        mt_sqlite_rollback(file);
+    /* a migration that failed may have left it on */
+    if (err != MT_OK)
+        (void)sqlite3_db_config(file->db, SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0, NULL);
     return err;
 }

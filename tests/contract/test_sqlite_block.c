@@ -372,6 +372,39 @@ static void the_first_version_is_migrated_by_a_writer(void **state)
     mt_store_close(&reader->base);
 }
 
+static int deny_schema(void *context, int action, const char *table, const char *column,
+                       const char *database, const char *trigger)
+{
+    (void)context;
+    (void)column;
+    (void)database;
+    (void)trigger;
+    return action == SQLITE_UPDATE && strncmp(table, "sqlite_", 7) == 0 ? SQLITE_DENY : SQLITE_OK;
+}
+
+static void a_migration_that_fails_leaves_the_schema_closed(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct mt_store *store;
+    struct mt_error error = {0};
+    sqlite3 *db;
+    sqlite3 *raw;
+
+    fixture_fill(fixture, 1, 10);
+    store = fixture_open(fixture, false, 1000);
+    db = ((struct sqlite_store *)store)->file.db;
+    raw = fixture_raw(fixture->path);
+    for (size_t i = 0; i < sizeof v1_sql / sizeof v1_sql[0]; i++)
+        fixture_exec(raw, v1_sql[i]);
+    assert_int_equal(sqlite3_set_authorizer(db, deny_schema, NULL), SQLITE_OK);
+    assert_int_not_equal(mt_sqlite_upgrade(&((struct sqlite_store *)store)->file, &error), MT_OK);
+    assert_int_equal(sqlite3_set_authorizer(db, NULL, NULL), SQLITE_OK);
+    assert_int_equal(fixture_number(db, "PRAGMA writable_schema"), 0);
+    assert_int_equal(fixture_number(raw, "PRAGMA user_version"), 1);
+    (void)sqlite3_close(raw);
+    mt_store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +415,7 @@ int main(void)
         FIXTURE_TEST(rows_of_two_days_are_no_block),
         FIXTURE_TEST(damage_names_store_host_day_and_column),
         FIXTURE_TEST(the_first_version_is_migrated_by_a_writer),
+        FIXTURE_TEST(a_migration_that_fails_leaves_the_schema_closed),
     };
 
     return cmocka_run_group_tests_name("sqlite_block", tests, NULL, NULL);
