@@ -1,4 +1,7 @@
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/sqlite_file.h"
@@ -81,15 +84,57 @@ static enum mt_err fail_stopped(const struct mt_sqlite *file, const char *doing,
 enum mt_err mt_sqlite_fail(const struct mt_sqlite *file, int result, const char *doing,
                            struct mt_error *error)
 {
+/* a file that SQLite keeps beside this one and that this user may not open: its suffix; or NULL */
+static const char *find_closed(const struct mt_sqlite *file, struct stat *status)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+    int mode = file->read_only ? R_OK : R_OK | W_OK;
+
+    if (faccessat(AT_FDCWD, file->path, mode, AT_EACCESS) != 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        char path[4096];
+
+        if (snprintf(path, sizeof path, "%s%s", file->path, suffixes[i]) < (int)sizeof path &&
+            faccessat(AT_FDCWD, path, mode, AT_EACCESS) != 0 && errno == EACCES &&
+            stat(path, status) == 0)
+            return suffixes[i];
+    }
+    return NULL;
+}
+
+/* the result has to do with opening or writing files */
+static bool is_of_files(int result)
+{
+    switch (result & 0xFF) {
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return true;
+    default:
+        return false;
+    }
+}
+
     int sys_errno = file->db != NULL ? sqlite3_system_errno(file->db) : 0;
     const struct row *row = row_of(result, sys_errno);
     const char *what = file->kind->what;
 
     if (file->stopped != MT_OK && (result & 0xFF) != SQLITE_CORRUPT)
         return fail_stopped(file, doing, error);
+    struct stat status;
+    const char *closed = is_of_files(result) ? find_closed(file, &status) : NULL;
     if (row == NULL)
         return mt_error_set(
             error, MT_ERR_FAILED, "%s %s: %s: %s (SQLite's code %d)", what, file->path, doing,
+    if (closed != NULL)
+        return mt_error_set(error, MT_ERR_PERMISSION,
+                            "%s %s: %s: %s%s, which SQLite keeps beside it, belongs to uid %u, and "
+                            "this user (uid %u) may not open it; run memory-tracker compact as uid "
+                            "%u, or give it to the owner of %s",
+                            what, file->path, doing, file->path, closed, (unsigned)status.st_uid,
+                            (unsigned)geteuid(), (unsigned)status.st_uid, file->path);
             file->db != NULL ? sqlite3_errmsg(file->db) : sqlite3_errstr(result), result);
     if (row->text == NULL)
         return mt_error_set(error, row->code, "%s %s: %s: does not exist; %s makes it", what,

@@ -502,6 +502,38 @@ static void somebody_elses_file_is_named_as_such(void **state)
     fixture_as_nobody(fixture, open_what_is_not_mine);
 }
 
+static void open_what_somebody_left_beside(const struct fixture *fixture)
+{
+    struct mt_store *reader = fixture_open(fixture, true, 0);
+    struct mt_error error = {0};
+
+    assert_int_equal(fixture_count(reader, &error), -1);
+    assert_int_equal(error.code, MT_ERR_PERMISSION);
+    assert_non_null(strstr(error.text, "memory.db-wal, which SQLite keeps beside it"));
+    mt_store_close(reader);
+    fixture_fails(fixture, false, MT_ERR_PERMISSION, "belongs to uid 0");
+    fixture_fails(fixture, false, MT_ERR_PERMISSION, "run memory-tracker compact as uid 0");
+}
+
+static void what_another_user_left_beside_is_named(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[400];
+    sqlite3 *raw;
+
+    fixture_fill(fixture, 1, 1);
+    raw = fixture_raw(fixture->path);
+    fixture_exec(raw, "PRAGMA journal_mode=WAL; UPDATE meta SET generation = 1");
+    assert_int_equal(chmod(fixture->directory, 0777), 0);
+    assert_int_equal(chmod(fixture->path, 0666), 0);
+    (void)snprintf(path, sizeof path, "%s-wal", fixture->path);
+    assert_int_equal(chmod(path, 0600), 0);
+    (void)snprintf(path, sizeof path, "%s-shm", fixture->path);
+    assert_int_equal(chmod(path, 0600), 0);
+    fixture_as_nobody(fixture, open_what_somebody_left_beside);
+    (void)sqlite3_close(raw);
+}
+
 static void write_what_i_may_only_read(const struct fixture *fixture)
 {
     struct mt_store *reader = fixture_open(fixture, true, 0);
@@ -678,6 +710,7 @@ int main(void)
         FIXTURE_TEST(a_full_disk_loses_nothing),
         FIXTURE_TEST(a_full_disk_refuses_a_new_store),
         FIXTURE_TEST(somebody_elses_file_is_named_as_such),
+        FIXTURE_TEST(what_another_user_left_beside_is_named),
         FIXTURE_TEST(a_file_that_may_only_be_read_is_not_written),
         FIXTURE_TEST(a_directory_that_may_not_be_written_is_named),
         FIXTURE_TEST(a_directory_of_another_user_is_named),
