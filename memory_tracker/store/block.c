@@ -260,6 +260,11 @@ static size_t most_content(size_t records)
     return (records + 7) / 8 + 2 + 8 + records + records * 8;
 }
 
+size_t mt_block_bytes_most(size_t records)
+{
+    return ZSTD_compressBound(most_content(records));
+}
+
 static enum mt_err decompress(struct mt_block_codec *codec, const void *bytes, size_t size,
                               size_t records, uint8_t **content, size_t *content_size,
                               struct mt_error *error)

@@ -92,6 +92,9 @@ enum mt_err mt_block_decode(struct mt_block_codec *codec, const void *bytes, siz
                             const struct mt_block_summary *summary, struct mt_block_column *column,
                             struct mt_error *error);
 
+/* mt_block_bytes_most: no column of so many records has more bytes. */
+size_t mt_block_bytes_most(size_t records);
+
 /*
  * mt_block_hours_encode: appends the summaries of 24 hours, packed and with a checksum; some 100
  * bytes of a day of minutes. mt_block_hours_decode: the inverse; CORRUPT for bytes that no encoding

@@ -20,6 +20,8 @@ struct mt_sqlite_block_piece {
     size_t size;
 };
 
+static const char too_large[] = "has more bytes than its records can have";
+
 static enum mt_err no_memory(const struct sqlite_store *store, struct mt_error *error)
 {
     return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory", store->file.path);
@@ -172,12 +174,17 @@ static enum mt_err prepare_fetch(struct sqlite_store *store, int64_t block_id, u
     return MT_OK;
 }
 
-static bool keep_piece(const struct sqlite_store *store, sqlite3_stmt *statement, int column,
-                       struct mt_sqlite_block_data *data)
+static enum mt_err keep_piece(struct sqlite_store *store, sqlite3_stmt *statement, int column,
+                              struct mt_sqlite_block_data *data, struct mt_error *error)
 {
+    const struct mt_sqlite_block *block = &data->block;
     struct mt_sqlite_block_piece *piece = &data->pieces[data->piece_count];
     const void *bytes = sqlite3_column_blob(statement, 4);
     size_t size = (size_t)sqlite3_column_bytes(statement, 4);
+
+    if (size > mt_block_bytes_most((size_t)block->records))
+        return mt_sqlite_block_corrupt(store, block->host_id, block->day,
+                                       mt_sqlite_column_name(store, column), too_large, error);
 
     *piece = (struct mt_sqlite_block_piece){
         .column = column,
@@ -192,7 +199,7 @@ static bool keep_piece(const struct sqlite_store *store, sqlite3_stmt *statement
     data->piece_count++;
     if (size > 0)
         mt_buf_append(&data->bytes, bytes, size);
-    return !data->bytes.failed;
+    return data->bytes.failed ? no_memory(store, error) : MT_OK;
 }
 
 static enum mt_err fetch(struct sqlite_store *store, const struct mt_sqlite_block *block,
@@ -208,9 +215,11 @@ static enum mt_err fetch(struct sqlite_store *store, const struct mt_sqlite_bloc
         int column = (int)(sqlite3_column_int64(statement, 0) % MT_SQLITE_COLUMNS);
 
         *found = true;
-        if ((columns >> column & 1) != 0 && !keep_piece(store, statement, column, data))
-            err = no_memory(store, error);
+        if ((columns >> column & 1) != 0)
+            err = keep_piece(store, statement, column, data, error);
     }
+    if (err == MT_OK && (result & 0xFF) == SQLITE_TOOBIG)
+        err = mt_sqlite_block_corrupt(store, block->host_id, block->day, NULL, too_large, error);
     if (err == MT_OK && result != SQLITE_DONE)
         err = mt_sqlite_fail(&store->file, result, "read", error);
     if (statement != NULL)

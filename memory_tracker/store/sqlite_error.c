@@ -48,6 +48,9 @@ static const struct row rows[] = {
      "is not an SQLite database; it was left as it is; name another file"},
     {SQLITE_CORRUPT, 0, MT_ERR_CORRUPT,
      "is damaged; restore a backup, or save what memory-tracker export still reads"},
+    {SQLITE_TOOBIG, 0, MT_ERR_CORRUPT,
+     "is damaged: holds a value larger than any that is ever written; restore a backup, or save "
+     "what memory-tracker export still reads"},
     {SQLITE_IOERR_CORRUPTFS, 0, MT_ERR_CORRUPT,
      "the file system is damaged; check it, then restore a backup"},
     {SQLITE_IOERR_NOMEM, 0, MT_ERR_NO_MEMORY, "out of memory"},
@@ -81,9 +84,6 @@ static enum mt_err fail_stopped(const struct mt_sqlite *file, const char *doing,
     }
 }
 
-enum mt_err mt_sqlite_fail(const struct mt_sqlite *file, int result, const char *doing,
-                           struct mt_error *error)
-{
 /* a file that SQLite keeps beside this one and that this user may not open: its suffix; or NULL */
 static const char *find_closed(const struct mt_sqlite *file, struct stat *status)
 {
@@ -117,17 +117,17 @@ static bool is_of_files(int result)
     }
 }
 
+enum mt_err mt_sqlite_fail(const struct mt_sqlite *file, int result, const char *doing,
+                           struct mt_error *error)
+{
     int sys_errno = file->db != NULL ? sqlite3_system_errno(file->db) : 0;
     const struct row *row = row_of(result, sys_errno);
     const char *what = file->kind->what;
+    struct stat status;
+    const char *closed = is_of_files(result) ? find_closed(file, &status) : NULL;
 
     if (file->stopped != MT_OK && (result & 0xFF) != SQLITE_CORRUPT)
         return fail_stopped(file, doing, error);
-    struct stat status;
-    const char *closed = is_of_files(result) ? find_closed(file, &status) : NULL;
-    if (row == NULL)
-        return mt_error_set(
-            error, MT_ERR_FAILED, "%s %s: %s: %s (SQLite's code %d)", what, file->path, doing,
     if (closed != NULL)
         return mt_error_set(error, MT_ERR_PERMISSION,
                             "%s %s: %s: %s%s, which SQLite keeps beside it, belongs to uid %u, and "
@@ -135,6 +135,9 @@ static bool is_of_files(int result)
                             "%u, or give it to the owner of %s",
                             what, file->path, doing, file->path, closed, (unsigned)status.st_uid,
                             (unsigned)geteuid(), (unsigned)status.st_uid, file->path);
+    if (row == NULL)
+        return mt_error_set(
+            error, MT_ERR_FAILED, "%s %s: %s: %s (SQLite's code %d)", what, file->path, doing,
             file->db != NULL ? sqlite3_errmsg(file->db) : sqlite3_errstr(result), result);
     if (row->text == NULL)
         return mt_error_set(error, row->code, "%s %s: %s: does not exist; %s makes it", what,

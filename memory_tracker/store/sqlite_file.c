@@ -16,6 +16,7 @@ enum {
     LOOK_EVERY_MS = 1000,
     HEADER_SIZE = 72, /* up to and with the application id */
     OPCODES_PER_POLL = 2000,
+    ROW_MOST = 2 << 20, /* bytes; a column of 86,400 sealed records takes less than half of it */
 };
 
 /* asked while a statement runs and while a lock is awaited: is there a reason to give up? */
@@ -159,9 +160,15 @@ void mt_store_one_thread(void)
 
 static int open_db(struct mt_sqlite *file, int flags)
 {
+    int result;
+
     close_db(file);
-    return sqlite3_open_v2(file->path, &file->db,
-                           flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    result = sqlite3_open_v2(file->path, &file->db,
+                             flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    /* what is larger is not read into memory at all */
+    if (file->db != NULL)
+        (void)sqlite3_limit(file->db, SQLITE_LIMIT_LENGTH, ROW_MOST);
+    return result;
 }
 
 /*
