@@ -72,6 +72,12 @@ enum mt_err mt_sqlite_boot_uuid(struct sqlite_store *store, int64_t id,
 /* mt_sqlite_forget_names: frees what is remembered of them. */
 void mt_sqlite_forget_names(struct sqlite_store *store);
 
+/* The host after that with id ?1, INT64_MIN before the first, in order of names, whatever bytes a
+ * damaged file has for them. */
+#define MT_SQLITE_AFTER_HOST "(name, id) > (ifnull((SELECT name FROM host WHERE id = ?1), ''), ?1)"
+#define MT_SQLITE_NEXT_HOST                                                                        \
+    "SELECT id FROM host WHERE " MT_SQLITE_AFTER_HOST " ORDER BY name, id LIMIT 1"
+
 /* mt_sqlite_read_row: the row that statement stands on. */
 enum mt_err mt_sqlite_read_row(struct sqlite_store *store, sqlite3_stmt *statement, uint64_t fields,
                                struct sqlite_row *row, struct mt_error *error);

@@ -18,15 +18,17 @@ struct wanted {
 struct batch {
     struct mt_host hosts[HOSTS_BATCH];
     size_t count;
+    int64_t after;        /* id of the host that was read last; INT64_MIN: none was */
+    struct mt_error *bad; /* the first host that is none; its code is MT_OK before */
     struct wanted wanted[2 * HOSTS_BATCH];
     size_t wanted_count;
 };
 
 /* columns of a row of hosts_sql */
-enum { NAME, RECORDS, FIRST, LAST, FUTURE, INTERVAL, ID, SEALED_FIRST, SEALED_LAST, SEALED_FUTURE };
+enum { RECORDS, FIRST, LAST, FUTURE, INTERVAL, ID, SEALED_FIRST, SEALED_LAST, SEALED_FUTURE };
 
 #define HOSTS_SQL_BEGIN                                                                            \
-    "SELECT name,"                                                                                 \
+    "SELECT"                                                                                       \
     " (SELECT sum(records) FROM host_day WHERE host_id = host.id) AS total,"                       \
     " (SELECT timestamp FROM memory_log INDEXED BY memory_log_by_host"                             \
     "   WHERE host_id = host.id ORDER BY timestamp LIMIT 1),"                                      \
@@ -41,7 +43,8 @@ enum { NAME, RECORDS, FIRST, LAST, FUTURE, INTERVAL, ID, SEALED_FIRST, SEALED_LA
     ", (SELECT first FROM block WHERE host_id = host.id ORDER BY day LIMIT 1),"                    \
     " (SELECT last FROM block WHERE host_id = host.id ORDER BY day DESC LIMIT 1),"                 \
     " (SELECT last > ?2 FROM block WHERE host_id = host.id AND day = ?3)"
-#define HOSTS_SQL_END " FROM host WHERE name > ?1 AND total IS NOT NULL ORDER BY name"
+#define HOSTS_SQL_END                                                                              \
+    " FROM host WHERE " MT_SQLITE_AFTER_HOST " AND total IS NOT NULL ORDER BY name, id"
 
 /* the bytes of a sealed day, to be looked into when the lock is given back */
 static enum mt_err want(struct sqlite_store *store, struct batch *batch, int64_t host_id,
@@ -70,8 +73,19 @@ static enum mt_err add_host(struct sqlite_store *store, sqlite3_stmt *statement,
     int64_t id = sqlite3_column_int64(statement, ID);
     int64_t sealed_first = sqlite3_column_int64(statement, SEALED_FIRST);
     int64_t sealed_last = sqlite3_column_int64(statement, SEALED_LAST);
-    enum mt_err err = MT_OK;
+    struct mt_error failure = {0};
+    char name[MT_HOST_MAX + 1];
+    enum mt_err err;
 
+    batch->after = id;
+    err = mt_sqlite_host_name(store, id, name, &failure);
+    if (err == MT_ERR_CORRUPT) {
+        if (batch->bad->code == MT_OK)
+            *batch->bad = failure;
+        return MT_OK;
+    }
+    if (err != MT_OK)
+        return mt_error_set(error, err, "%s", failure.text);
     *host = (struct mt_host){
         .records = sqlite3_column_int64(statement, RECORDS),
         .first = sqlite3_column_int64(statement, FIRST),
@@ -79,8 +93,7 @@ static enum mt_err add_host(struct sqlite_store *store, sqlite3_stmt *statement,
         .future = sqlite3_column_int64(statement, FUTURE),
         .interval_s = sqlite3_column_int64(statement, INTERVAL),
     };
-    (void)snprintf(host->name, sizeof host->name, "%s",
-                   (const char *)sqlite3_column_text(statement, NAME));
+    memcpy(host->name, name, sizeof host->name);
     if (has_sealed && (!has_loose || sealed_first < host->first))
         host->first = sealed_first;
     if (has_sealed && (!has_loose || sealed_last > host->last)) {
@@ -106,8 +119,8 @@ static enum mt_err prepare(struct sqlite_store *store, sqlite3_stmt **statement,
     return mt_sqlite_statement(&store->file, sql, statement, error);
 }
 
-static enum mt_err read_hosts(struct sqlite_store *store, const char *after, int64_t latest,
-                              struct batch *batch, struct mt_error *error)
+static enum mt_err read_hosts(struct sqlite_store *store, int64_t latest, struct batch *batch,
+                              bool *is_end, struct mt_error *error)
 {
     int64_t begun_ms = mt_clock_monotonic_ms();
     sqlite3_stmt *statement = NULL;
@@ -118,7 +131,7 @@ static enum mt_err read_hosts(struct sqlite_store *store, const char *after, int
     batch->wanted_count = 0;
     if (err != MT_OK)
         return err;
-    (void)sqlite3_bind_text(statement, 1, after, -1, SQLITE_TRANSIENT);
+    (void)sqlite3_bind_int64(statement, 1, batch->after);
     (void)sqlite3_bind_int64(statement, 2, latest);
     (void)sqlite3_bind_int64(statement, 3, latest / MT_BLOCK_SECONDS);
     while (err == MT_OK && batch->count < HOSTS_BATCH &&
@@ -128,6 +141,7 @@ static enum mt_err read_hosts(struct sqlite_store *store, const char *after, int
     if (err == MT_OK && result != SQLITE_ROW && result != SQLITE_DONE)
         err = mt_sqlite_fail(&store->file, result, "read", error);
     (void)sqlite3_reset(statement);
+    *is_end = result == SQLITE_DONE;
     return err;
 }
 
@@ -156,7 +170,8 @@ enum mt_err mt_sqlite_hosts(struct mt_store *base, int64_t now_s, mt_emit_host *
     struct sqlite_store *store = (struct sqlite_store *)base;
     int64_t latest = now_s < MT_TIMESTAMP_MAX ? now_s + MT_FUTURE_SLACK_S : MT_TIMESTAMP_MAX;
     struct batch *batch;
-    char after[MT_HOST_MAX + 1] = "";
+    struct mt_error bad = {0};
+    bool is_end = false;
     enum mt_err err = mt_sqlite_store_look(store, error);
 
     if (err != MT_OK)
@@ -166,14 +181,14 @@ enum mt_err mt_sqlite_hosts(struct mt_store *base, int64_t now_s, mt_emit_host *
         return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory",
                             store->file.path);
     latest = latest < 0 ? 0 : latest;
-    do {
-        err = read_hosts(store, after, latest, batch, error);
+    batch->after = INT64_MIN;
+    batch->bad = &bad;
+    while (err == MT_OK && !is_end) {
+        err = read_hosts(store, latest, batch, &is_end, error);
         err = look_into(store, batch, latest, err, error);
         for (size_t i = 0; i < batch->count && err == MT_OK; i++)
             err = emit(context, &batch->hosts[i], error);
-        if (batch->count > 0)
-            memcpy(after, batch->hosts[batch->count - 1].name, sizeof after);
-    } while (err == MT_OK && batch->count > 0);
+    }
     free(batch);
-    return err;
+    return err == MT_OK && bad.code != MT_OK ? mt_error_set(error, bad.code, "%s", bad.text) : err;
 }

@@ -78,7 +78,8 @@ static enum mt_err dangling(const struct sqlite_store *store, const char *table,
                             struct mt_error *error)
 {
     return mt_error_set(error, MT_ERR_CORRUPT,
-                        "store %s: a record names row %lld of table %s, which does not exist; "
+                        "store %s: a record names row %lld of table %s, which does not exist or "
+                        "is damaged; "
                         "restore a backup, or save what memory-tracker export still reads",
                         store->file.path, (long long)id, table);
 }
@@ -100,7 +101,8 @@ static enum mt_err look_up(struct sqlite_store *store, const char *table, const 
         const void *value = sqlite3_column_blob(statement, 0);
 
         *length = (size_t)sqlite3_column_bytes(statement, 0);
-        if (*length >= least && *length <= most && value != NULL)
+        if (*length >= least && *length <= most && value != NULL &&
+            (least == most || memchr(value, '\0', *length) == NULL))
             memcpy(bytes, value, *length);
         else
             err = dangling(store, table, id, error);

@@ -164,7 +164,8 @@ enum mt_err mt_store_hosts(struct mt_store *store, int64_t now_s, mt_emit_host *
 
 /*
  * mt_store_prune: removes every record before the second `before`, in short transactions, and gives
- * the space back. *pruned counts them, also on failure.
+ * the space back. *pruned counts them, also on failure. A damaged day goes like any other; one of
+ * which a part stays that cannot be read is left whole: all the rest is removed, then CORRUPT.
  */
 enum mt_err mt_store_prune(struct mt_store *store, int64_t before, int64_t *pruned,
                            struct mt_error *error);

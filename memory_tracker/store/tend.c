@@ -119,9 +119,10 @@ static enum mt_err find_oldest(struct mt_store *store, int64_t before, struct ol
     *oldest = (struct oldest){0};
     if (before > 0)
         result = mt_store_scan(store, &query, take_oldest, oldest, &enough);
-    if (result == MT_ERR_CORRUPT &&
-        mt_store_hosts(store, before, take_first, oldest, NULL) == MT_OK)
+    if (result == MT_ERR_CORRUPT) {
+        (void)mt_store_hosts(store, before, take_first, oldest, NULL);
         oldest->found = oldest->found && oldest->timestamp < before;
+    }
     if (oldest->found)
         return MT_OK;
     if (result != MT_OK && error != NULL)
