@@ -67,8 +67,12 @@ static enum mt_err compact(struct work *work, struct mt_error *error)
         work->after = work->before;
     put(work);
     if (result == MT_OK && !work->compaction.is_done)
-        result =
-            mt_error_set(error, MT_ERR_CANCELLED, "interrupted; what is left can be sealed later");
+        result = mt_interrupt_seen(NULL)
+                     ? mt_error_set(error, MT_ERR_CANCELLED,
+                                    "interrupted; what is left can be sealed later")
+                     : mt_error_set(error, MT_ERR_BUSY,
+                                    "others write into days that are due all the time, and these "
+                                    "are left; try again when they are done");
     return result;
 }
 

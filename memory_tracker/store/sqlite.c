@@ -171,6 +171,7 @@ enum mt_err mt_sqlite_store_look(struct sqlite_store *store, struct mt_error *er
     store->has_blocks = false;
     memset(store->column_field, 0, sizeof store->column_field);
     store->columns_known_to = 0;
+    store->damaged_host_id = 0;
     return MT_OK;
 }
 

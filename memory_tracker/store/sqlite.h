@@ -34,6 +34,9 @@ struct sqlite_store {
     uint8_t column_field[64]; /* the field of a column of blocks + 1; 0: none that is known */
     int64_t columns_known_to; /* id of the latest block that this is certain of */
     struct mt_block_codec codec;
+    /* the last damaged day that was logged, for which a record came; 0: none */
+    int64_t damaged_host_id;
+    int64_t damaged_day;
     bool is_verified;    /* errors do not advise what is just being done */
     int64_t scan_memory; /* about how many bytes of blocks a scan has at once; 0: the usual */
 };
@@ -69,14 +72,14 @@ enum mt_err mt_sqlite_host_name(struct sqlite_store *store, int64_t id, char nam
 enum mt_err mt_sqlite_boot_uuid(struct sqlite_store *store, int64_t id,
                                 uint8_t uuid[MT_BOOT_ID_SIZE], struct mt_error *error);
 
-/* mt_sqlite_forget_names: frees what is remembered of them. */
-void mt_sqlite_forget_names(struct sqlite_store *store);
-
 /* The host after that with id ?1, INT64_MIN before the first, in order of names, whatever bytes a
  * damaged file has for them. */
 #define MT_SQLITE_AFTER_HOST "(name, id) > (ifnull((SELECT name FROM host WHERE id = ?1), ''), ?1)"
 #define MT_SQLITE_NEXT_HOST                                                                        \
     "SELECT id FROM host WHERE " MT_SQLITE_AFTER_HOST " ORDER BY name, id LIMIT 1"
+
+/* mt_sqlite_forget_names: frees what is remembered of them. */
+void mt_sqlite_forget_names(struct sqlite_store *store);
 
 /* mt_sqlite_read_row: the row that statement stands on. */
 enum mt_err mt_sqlite_read_row(struct sqlite_store *store, sqlite3_stmt *statement, uint64_t fields,

@@ -2,7 +2,7 @@
 
 #include "base/buf.h"
 #include "store/outcome.h"
-#include "store/sqlite_block.h"
+#include "store/sqlite_late.h"
 
 enum {
     FIRST_FIELD = 4, /* parameter of the first field; 1 to 3: host_id, timestamp, boot_id */
@@ -27,21 +27,11 @@ static const char occupied_sql[] = "SELECT seq,host_id,timestamp,boot_id"
                                    " FROM memory_log INDEXED BY memory_log_by_host"
                                    " WHERE host_id = ?1 AND timestamp >= ?2 ORDER BY timestamp";
 
-/* A host's day, as far as this call has looked into what is sealed of it. */
-struct sealed {
-    int64_t host_id; /* 0: none was looked at */
-    int64_t day;
-    bool is_there;
-    bool is_open;  /* its timestamps have been read */
-    bool is_whole; /* so has all the rest */
-    struct mt_sqlite_block_data data;
-};
-
 /* One call's way through its records. */
 struct append {
     struct sqlite_store *store;
     enum mt_on_conflict on_conflict;
-    struct sealed sealed; /* of the record before, valid within the transaction */
+    struct mt_sqlite_late late;
     /* of the record before, valid within the transaction */
     const struct mt_record *last_host;
     int64_t host_id;
@@ -119,76 +109,6 @@ static enum mt_err insert(struct append *append, const struct mt_record *record,
     return err;
 }
 
-static const char sealed_sql[] = "SELECT 1 FROM block WHERE host_id=?1 AND day=?2";
-
-/* Is anything sealed of the present host's day? Once for all of its records in a row. */
-static enum mt_err look_at_day(struct append *append, int64_t day, struct mt_error *error)
-{
-    struct sealed *sealed = &append->sealed;
-    sqlite3_stmt *statement = NULL;
-    int64_t one;
-    enum mt_err err;
-
-    if (sealed->host_id == append->host_id && sealed->day == day)
-        return MT_OK;
-    err = mt_sqlite_statement(&append->store->file, sealed_sql, &statement, error);
-    if (err != MT_OK)
-        return err;
-    (void)sqlite3_bind_int64(statement, 1, append->host_id);
-    (void)sqlite3_bind_int64(statement, 2, day);
-    mt_sqlite_block_fini(&sealed->data);
-    *sealed = (struct sealed){.host_id = append->host_id, .day = day};
-    return mt_sqlite_read_i64(append->store, statement, &one, &sealed->is_there, error);
-}
-
-/* reads the sealed day, its timestamps or all of it */
-static enum mt_err open_day(struct append *append, bool is_whole, struct mt_error *error)
-{
-    struct sealed *sealed = &append->sealed;
-    struct sqlite_store *store = append->store;
-    struct mt_sqlite_block block = {0};
-    bool found = false;
-    enum mt_err err;
-
-    if (is_whole ? sealed->is_whole : sealed->is_open)
-        return MT_OK;
-    err = mt_sqlite_find_block(store, sealed->host_id, sealed->day, &block, &found, error);
-    if (err != MT_OK)
-        return err;
-    mt_sqlite_block_fini(&sealed->data);
-    sealed->data = (struct mt_sqlite_block_data){0};
-    err = mt_sqlite_block_fetch(store, &block, is_whole ? MT_FIELD_ALL : 0,
-                                is_whole ? MT_SQLITE_PART_BOOT : 0, &sealed->data, &found, error);
-    if (err == MT_OK)
-        err = mt_sqlite_block_decode(store, &sealed->data, error);
-    sealed->is_open = err == MT_OK;
-    sealed->is_whole = err == MT_OK && is_whole;
-    return err;
-}
-
-/* the sealed record of the present host at that second; *row is untouched if there is none */
-static enum mt_err find_sealed(struct append *append, int64_t second, struct sqlite_row *row,
-                               bool *found, struct mt_error *error)
-{
-    struct sealed *sealed = &append->sealed;
-    size_t index;
-    enum mt_err err = look_at_day(append, second / MT_BLOCK_SECONDS, error);
-
-    *found = false;
-    if (err != MT_OK || !sealed->is_there)
-        return err;
-    err = open_day(append, false, error);
-    if (err != MT_OK)
-        return err;
-    index = mt_sqlite_block_at(&sealed->data, second);
-    if (index >= (size_t)sealed->data.block.records || sealed->data.timestamps[index] != second)
-        return MT_OK;
-    *found = true;
-    err = open_day(append, true, error);
-    return err == MT_OK ? mt_sqlite_block_row(append->store, &sealed->data, index, row, error)
-                        : err;
-}
-
 /* The taken seconds of a host from one on, one after the other, loose and sealed. */
 struct taken {
     sqlite3_stmt *loose; /* stands on the first loose row not passed, if has_loose */
@@ -207,14 +127,16 @@ static enum mt_err step_loose(struct append *append, struct taken *taken, struct
 }
 
 /* who is there at that second, one later with each call */
-static enum mt_err find_taker(struct append *append, struct taken *taken, int64_t second,
+static enum mt_err find_taker(struct append *append, struct taken *taken,
+                              const struct mt_record *record, int64_t second,
                               struct sqlite_row *row, bool *found, struct mt_error *error)
 {
     enum mt_err err = MT_OK;
 
     *found = taken->has_loose && sqlite3_column_int64(taken->loose, 2) == second;
     if (!*found)
-        return find_sealed(append, second, row, found, error);
+        return mt_sqlite_late_find(&append->late, append->host_id, second, record, row, found,
+                                   error);
     err = mt_sqlite_read_row(append->store, taken->loose, MT_FIELD_ALL, row, error);
     return err == MT_OK ? step_loose(append, taken, error) : err;
 }
@@ -233,7 +155,7 @@ static enum mt_err walk(struct append *append, const struct mt_record *record, s
         struct sqlite_row row;
         bool found;
 
-        err = find_taker(append, taken, at, &row, &found, error);
+        err = find_taker(append, taken, record, at, &row, &found, error);
         if (err != MT_OK)
             return err;
         if (!found)
@@ -277,6 +199,7 @@ static enum mt_err append_one(struct append *append, const struct mt_record *rec
                               struct mt_outcome *outcome, struct mt_error *error)
 {
     struct mt_error reason = {0};
+    bool is_sealed = false;
     bool inserted = false;
     enum mt_err err;
 
@@ -287,8 +210,9 @@ static enum mt_err append_one(struct append *append, const struct mt_record *rec
     }
     err = find_ids(append, record, error);
     if (err == MT_OK)
-        err = look_at_day(append, record->timestamp / MT_BLOCK_SECONDS, error);
-    if (err == MT_OK && !append->sealed.is_there)
+        err = mt_sqlite_late_look(&append->late, append->host_id,
+                                  record->timestamp / MT_BLOCK_SECONDS, &is_sealed, error);
+    if (err == MT_OK && !is_sealed)
         err = insert(append, record, record->timestamp, &inserted, error);
     if (err == MT_OK && !inserted)
         err = settle(append, record, outcome, error);
@@ -299,10 +223,10 @@ static enum mt_err append_all(struct sqlite_store *store, const struct mt_record
                               size_t count, enum mt_on_conflict on_conflict,
                               struct mt_outcome *outcomes, struct mt_error *error)
 {
-    struct append append = {.store = store, .on_conflict = on_conflict};
+    struct append append = {.store = store, .on_conflict = on_conflict, .late = {.store = store}};
     sqlite3_stmt *statement = NULL;
     /* before the transaction, since preparing them may have to add a table or a column */
-    enum mt_err err = mt_sqlite_statement(&store->file, sealed_sql, &statement, error);
+    enum mt_err err = mt_sqlite_statement(&store->file, MT_SQLITE_IS_SEALED, &statement, error);
 
     if (err == MT_OK)
         err = mt_sqlite_statement(&store->file, insert_sql, &statement, error);
@@ -315,7 +239,7 @@ static enum mt_err append_all(struct sqlite_store *store, const struct mt_record
         return err;
     for (size_t i = 0; i < count && err == MT_OK; i++)
         err = append_one(&append, &records[i], &outcomes[i], error);
-    mt_sqlite_block_fini(&append.sealed.data);
+    mt_sqlite_late_fini(&append.late);
     if (err == MT_OK)
         return mt_sqlite_commit(&store->file, error);
     mt_sqlite_rollback(&store->file);

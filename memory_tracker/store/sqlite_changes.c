@@ -23,8 +23,9 @@ struct arrivals {
     struct mt_sqlite_block blocks[BLOCKS_AT_ONCE];
     size_t block_count;
     struct mt_sqlite_block_cursor cursor;
-    bool is_last;    /* no more after these */
-    bool has_sealed; /* there are any with marks after `after` */
+    bool is_last;      /* no more after these */
+    bool has_sealed;   /* there are any with marks after `after` */
+    int64_t last_read; /* the mark of the last loose row of the span; 0: it has none */
 };
 
 /* loose rows of the span, as many as fit into it and the time; `end` comes down to the last one */
@@ -61,8 +62,10 @@ static enum mt_err read_loose(struct arrivals *arrivals, size_t most, struct mt_
     if (err == MT_OK && result != SQLITE_ROW && result != SQLITE_DONE)
         err = mt_sqlite_fail(&store->file, result, "read", error);
     (void)sqlite3_reset(statement);
+    arrivals->last_read =
+        arrivals->rows.count > 0 ? arrivals->rows.rows[arrivals->rows.count - 1].seq : 0;
     if (arrivals->rows.count > 0 && (result == SQLITE_ROW || arrivals->rows.count == most))
-        arrivals->end = arrivals->rows.rows[arrivals->rows.count - 1].seq;
+        arrivals->end = arrivals->last_read;
     return err;
 }
 
@@ -222,6 +225,117 @@ static enum mt_err read_block(struct arrivals *arrivals, struct mt_sqlite_block 
     return err;
 }
 
+/* the last day of which anything is sealed; -1: there is none */
+static enum mt_err last_sealed(struct sqlite_store *store, int64_t *day, struct mt_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    bool found = false;
+    enum mt_err err;
+
+    *day = -1;
+    if (!mt_sqlite_has_blocks(store))
+        return MT_OK;
+    err = mt_sqlite_statement(&store->file, "SELECT max(day) FROM block", &statement, error);
+    return err == MT_OK ? mt_sqlite_read_i64(store, statement, day, &found, error) : err;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct sqlite_row *left = *(struct sqlite_row *const *)a;
+    const struct sqlite_row *right = *(struct sqlite_row *const *)b;
+
+    if (left->host_id != right->host_id)
+        return left->host_id < right->host_id ? -1 : 1;
+    return (left->record.timestamp > right->record.timestamp) -
+           (left->record.timestamp < right->record.timestamp);
+}
+
+/* of a host-day's loose rows, those whose second has another mark in the block lose theirs */
+static void mark_twins(const struct mt_sqlite_block_data *data, struct sqlite_row *const *rows,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t at = mt_sqlite_block_at(data, rows[i]->record.timestamp);
+
+        if (at < (size_t)data->block.records && data->timestamps[at] == rows[i]->record.timestamp &&
+            data->seqs[at] != rows[i]->seq)
+            rows[i]->seq = 0;
+    }
+}
+
+/* what of a day is sealed is looked at; if that is damaged, nobody knows */
+static enum mt_err look_at_day(struct arrivals *arrivals, struct sqlite_row *const *rows,
+                               size_t count, struct mt_error *error)
+{
+    struct sqlite_store *store = arrivals->store;
+    struct mt_sqlite_block block = {0};
+    struct mt_sqlite_block_data data = {0};
+    struct mt_error failure = {0};
+    bool found = false;
+    enum mt_err err =
+        mt_sqlite_find_block(store, rows[0]->host_id, rows[0]->record.timestamp / MT_BLOCK_SECONDS,
+                             &block, &found, &failure);
+
+    if (err == MT_OK && found)
+        err = open_block(arrivals, &block, 0, MT_SQLITE_PART_SEQ, &data, &found, &failure);
+    if (err == MT_OK && found)
+        mark_twins(&data, rows, count);
+    mt_sqlite_block_fini(&data);
+    return err == MT_OK || err == MT_ERR_CORRUPT ? MT_OK
+                                                 : mt_error_set(error, err, "%s", failure.text);
+}
+
+static enum mt_err look_at_days(struct arrivals *arrivals, struct sqlite_row **late, size_t count,
+                                struct mt_error *error)
+{
+    enum mt_err err = MT_OK;
+
+    qsort(late, count, sizeof *late, compare_keys);
+    for (size_t i = 0, end; i < count && err == MT_OK; i = end) {
+        int64_t day = late[i]->record.timestamp / MT_BLOCK_SECONDS;
+
+        for (end = i + 1; end < count && late[end]->host_id == late[i]->host_id &&
+                          late[end]->record.timestamp / MT_BLOCK_SECONDS == day;)
+            end++;
+        err = look_at_day(arrivals, late + i, end - i, error);
+    }
+    return err;
+}
+
+/*
+ * A record that came late to a day that was damaged may be sealed there as well, which shows if
+ * that can be read again: then the sealed one is handed out alone.
+ */
+static enum mt_err drop_twins(struct arrivals *arrivals, struct mt_error *error)
+{
+    struct sqlite_rows *rows = &arrivals->rows;
+    struct sqlite_row **late = NULL;
+    size_t count = 0;
+    size_t kept = 0;
+    int64_t last = -1;
+    enum mt_err err = rows->count > 0 ? last_sealed(arrivals->store, &last, error) : MT_OK;
+
+    for (size_t i = 0; i < rows->count && err == MT_OK; i++) {
+        if (rows->rows[i].record.timestamp / MT_BLOCK_SECONDS > last)
+            continue;
+        if (late == NULL)
+            late = calloc(rows->count - i, sizeof *late);
+        if (late == NULL)
+            err = mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: read: out of memory",
+                               arrivals->store->file.path);
+        else
+            late[count++] = &rows->rows[i];
+    }
+    if (err == MT_OK && count > 0)
+        err = look_at_days(arrivals, late, count, error);
+    free(late);
+    for (size_t i = 0; i < rows->count; i++)
+        if (rows->rows[i].seq != 0)
+            rows->rows[kept++] = rows->rows[i];
+    rows->count = kept;
+    return err;
+}
+
 static int compare_seqs(const void *a, const void *b)
 {
     const struct sqlite_row *left = a;
@@ -282,14 +396,14 @@ static enum mt_err hand_out(const struct arrivals *arrivals, struct mt_token *to
 /* moves on to what lies behind the span; false: there is nothing */
 static bool next_span(struct arrivals *arrivals)
 {
-    if (arrivals->rows.count == 0 && arrivals->later == INT64_MAX)
+    bool is_empty = !(arrivals->rows.count > 0 || arrivals->last_read > 0);
+
+    if (is_empty && arrivals->later == INT64_MAX)
         return false;
-    if (arrivals->rows.count == 0)
+    if (is_empty)
         arrivals->after = arrivals->later - 1;
-    else if (arrivals->has_sealed)
-        arrivals->after = arrivals->end;
     else
-        arrivals->after = arrivals->rows.rows[arrivals->rows.count - 1].seq;
+        arrivals->after = arrivals->has_sealed ? arrivals->end : arrivals->last_read;
     return true;
 }
 
@@ -308,6 +422,8 @@ enum mt_err mt_sqlite_changes(struct mt_store *base, struct mt_token *token, siz
         /* the first span is of the same instant as the generation that its places carry */
         err = begin_span(&arrivals, limit, error);
         (void)sqlite3_reset(held);
+        if (err == MT_OK)
+            err = drop_twins(&arrivals, error);
         if (err == MT_OK && arrivals.has_sealed)
             err = read_sealed(&arrivals, error);
         limit -= arrivals.rows.count;

@@ -1,13 +1,16 @@
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "store/sqlite_block.h"
 
 enum {
     ROWS_PER_LOCK = 2048, /* loose rows read under one lock */
-    TRIES = 5,            /* for a day that others write into meanwhile */
+    TRIES = 5, /* for a day that others write into meanwhile; the last one keeps them out */
+    LOCKED_MOST = 4096, /* records of a day for which they are: some tens of milliseconds */
 };
 
 struct host_day {
@@ -29,6 +32,11 @@ struct compacting {
     int64_t held_ms; /* see mt_sqlite_take_turns */
 };
 
+/* A loose record that was kept beside a day when that was damaged, and is not the sealed one. */
+struct moved {
+    int64_t from, to;
+};
+
 /* What one host-day is made of, and what it was like when it was read. */
 struct day {
     struct host_day key;
@@ -38,7 +46,9 @@ struct day {
     int64_t loose;                /* how many are loose */
     int64_t last_seq;             /* the greatest of these */
     uint64_t sum;                 /* of their marks of arrival */
-    bool has_twins;               /* a record is there twice */
+    struct moved *moved;          /* of the records, which belong to another second */
+    size_t moved_count;
+    bool has_twins; /* a second has two records, and no other one is free */
 };
 
 static bool is_over(void *context)
@@ -201,13 +211,75 @@ static enum mt_err read_sealed(struct sqlite_store *store, struct day *day, stru
     return err;
 }
 
+/* what came first, first */
 static int by_time(const void *a, const void *b)
 {
     const struct sqlite_row *left = a;
     const struct sqlite_row *right = b;
 
-    return (left->record.timestamp > right->record.timestamp) -
-           (left->record.timestamp < right->record.timestamp);
+    if (left->record.timestamp != right->record.timestamp)
+        return left->record.timestamp < right->record.timestamp ? -1 : 1;
+    return (left->seq > right->seq) - (left->seq < right->seq);
+}
+
+/* puts a record at the first free second after its own; false: there is none in this day */
+static bool move(struct day *day, struct sqlite_row row, struct moved *moved)
+{
+    struct sqlite_row *rows = day->rows.rows;
+    int64_t second = row.record.timestamp;
+    size_t at = 0;
+
+    while (at < day->rows.count && rows[at].record.timestamp <= second) {
+        if (rows[at].record.timestamp == second)
+            second++;
+        at++;
+    }
+    if (second / MT_BLOCK_SECONDS != day->key.day)
+        return false;
+    *moved = (struct moved){row.record.timestamp, second};
+    row.record.timestamp = second;
+    memmove(&rows[at + 1], &rows[at], (day->rows.count - at) * sizeof *rows);
+    rows[at] = row;
+    day->rows.count++;
+    return true;
+}
+
+/* of a second with two records the later one goes: it is the same, or is moved */
+static enum mt_err part_twins(struct sqlite_store *store, struct day *day, struct mt_error *error)
+{
+    struct sqlite_rows *rows = &day->rows;
+    struct sqlite_row *others = NULL; /* in order */
+    size_t other_count = 0;
+    size_t kept = 1;
+
+    for (size_t i = 1; i < rows->count; i++) {
+        const struct mt_record *before = &rows->rows[kept - 1].record;
+        const struct mt_record *record = &rows->rows[i].record;
+
+        if (record->timestamp != before->timestamp) {
+            rows->rows[kept++] = rows->rows[i];
+        } else if (!mt_record_is_repeat(record, before)) {
+            if (others == NULL)
+                others = calloc(rows->count - i, sizeof *others);
+            if (others == NULL)
+                return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: seal: out of memory",
+                                    store->file.path);
+            others[other_count++] = rows->rows[i];
+        }
+    }
+    rows->count = kept;
+    day->moved = calloc(other_count + 1, sizeof *day->moved);
+    if (day->moved == NULL) {
+        free(others);
+        return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: seal: out of memory",
+                            store->file.path);
+    }
+    for (size_t i = 0; i < other_count && !day->has_twins; i++) {
+        day->has_twins = !move(day, others[i], &day->moved[i]);
+        day->moved_count++;
+    }
+    free(others);
+    return MT_OK;
 }
 
 /* the block first: a record is never loose after it was sealed, but sealed after it was loose */
@@ -223,7 +295,7 @@ static enum mt_err read_day(struct sqlite_store *store, struct day *day, struct 
     qsort(rows->rows, rows->count, sizeof *rows->rows, by_time);
     for (size_t i = 1; i < rows->count; i++)
         if (rows->rows[i].record.timestamp == rows->rows[i - 1].record.timestamp)
-            day->has_twins = true;
+            return part_twins(store, day, error);
     return MT_OK;
 }
 
@@ -285,7 +357,9 @@ static enum mt_err replace(struct sqlite_store *store, const struct day *day,
     /* and nobody pruned the one and brought the other meanwhile */
     if (day->has_twins)
         return mt_sqlite_block_corrupt(store, day->key.host_id, day->key.day, NULL,
-                                       "has a record that is in table memory_log, too", error);
+                                       "has another record than table memory_log at a second, and "
+                                       "no free one after it",
+                                       error);
     if (day->is_sealed)
         err = mt_sqlite_drop_block(store, day->block.id, error);
     if (err == MT_OK)
@@ -297,13 +371,25 @@ static enum mt_err replace(struct sqlite_store *store, const struct day *day,
                               &statement, error);
     if (err == MT_OK)
         err = mt_sqlite_run(&store->file, statement, error);
+    /* who follows the order of arrival has passed the records that are elsewhere now */
+    if (err == MT_OK && day->moved_count > 0)
+        err = mt_sqlite_exec(&store->file, "UPDATE meta SET generation = random()", error);
     return err == MT_OK
                ? mt_sqlite_count_less(store, day->key.host_id, day->key.day, day->loose, error)
                : err;
 }
 
-static enum mt_err store_day(struct compacting *compacting, const struct day *day,
-                             const struct mt_sqlite_sealed *sealed, bool *is_stored,
+/* encodes what was read */
+static enum mt_err encode_day(struct sqlite_store *store, const struct day *day,
+                              struct mt_sqlite_sealed **sealed, struct mt_error *error)
+{
+    return day->loose > 0 && !day->has_twins
+               ? mt_sqlite_seal(store, day->rows.rows, day->rows.count, sealed, error)
+               : MT_OK;
+}
+
+static enum mt_err store_day(struct compacting *compacting, struct day *day,
+                             struct mt_sqlite_sealed **sealed, bool is_locked, bool *is_stored,
                              struct mt_error *error)
 {
     struct sqlite_store *store = compacting->store;
@@ -312,14 +398,65 @@ static enum mt_err store_day(struct compacting *compacting, const struct day *da
 
     if (err != MT_OK)
         return err;
-    err = check_unchanged(store, day, is_stored, error);
-    if (err == MT_OK && *is_stored)
-        err = replace(store, day, sealed, error);
-    if (err == MT_OK && *is_stored)
+    if (is_locked)
+        err = read_day(store, day, error);
+    if (err == MT_OK && is_locked)
+        err = encode_day(store, day, sealed, error);
+    if (err == MT_OK)
+        err = check_unchanged(store, day, is_stored, error);
+    if (err == MT_OK && *is_stored && day->loose > 0)
+        err = replace(store, day, *sealed, error);
+    if (err == MT_OK && *is_stored && day->loose > 0)
         err = mt_sqlite_commit(&store->file, error);
     else
         mt_sqlite_rollback(&store->file);
+    if (err != MT_OK)
+        *is_stored = false;
     mt_sqlite_take_turns(&compacting->held_ms, mt_clock_monotonic_ms() - begun_ms);
+    return err;
+}
+
+/* what was done to a day */
+static void note(struct compacting *compacting, const struct day *day)
+{
+    struct mt_error ignored = {0};
+    char host[MT_HOST_MAX + 1] = "?";
+
+    compacting->compaction->days++;
+    compacting->compaction->records += day->loose;
+    if (day->moved_count > 0)
+        (void)mt_sqlite_host_name(compacting->store, day->key.host_id, host, &ignored);
+    for (size_t i = 0; i < day->moved_count; i++)
+        mt_log(MT_LOG_WARNING,
+               "second %" PRId64 " of host %s has two records, one sealed and one that was kept "
+               "beside its day when that was damaged: the latter is kept at %" PRId64,
+               day->moved[i].from, host, day->moved[i].to);
+}
+
+/* *is_stored false: others wrote into it meanwhile */
+static enum mt_err try_day(struct compacting *compacting, const struct host_day *key,
+                           bool is_locked, size_t *records, bool *is_stored, struct mt_error *error)
+{
+    struct sqlite_store *store = compacting->store;
+    struct day day = {.key = *key};
+    struct mt_sqlite_sealed *sealed = NULL;
+    enum mt_err err = MT_OK;
+
+    if (!is_locked)
+        err = read_day(store, &day, error);
+    if (err == MT_OK && !is_locked)
+        err = encode_day(store, &day, &sealed, error);
+    if (err == MT_OK && (is_locked || day.loose > 0))
+        err = store_day(compacting, &day, &sealed, is_locked, is_stored, error);
+    if (err == MT_OK && *is_stored && day.loose > 0)
+        note(compacting, &day);
+    /* sealed or pruned by another meanwhile */
+    if (err == MT_OK && day.loose == 0)
+        *is_stored = true;
+    *records = day.rows.count;
+    mt_sqlite_sealed_free(sealed);
+    free(day.rows.rows);
+    free(day.moved);
     return err;
 }
 
@@ -327,29 +464,13 @@ static enum mt_err store_day(struct compacting *compacting, const struct day *da
 static enum mt_err seal_day(struct compacting *compacting, const struct host_day *key,
                             bool *is_stored, struct mt_error *error)
 {
-    struct sqlite_store *store = compacting->store;
+    size_t records = 0;
     enum mt_err err = MT_OK;
 
     *is_stored = false;
-    for (int i = 0; i < TRIES && err == MT_OK && !*is_stored; i++) {
-        struct day day = {.key = *key};
-        struct mt_sqlite_sealed *sealed = NULL;
-
-        err = read_day(store, &day, error);
-        if (err == MT_OK && day.loose > 0 && !day.has_twins)
-            err = mt_sqlite_seal(store, day.rows.rows, day.rows.count, &sealed, error);
-        if (err == MT_OK && day.loose > 0)
-            err = store_day(compacting, &day, sealed, is_stored, error);
-        if (err == MT_OK && *is_stored) {
-            compacting->compaction->days++;
-            compacting->compaction->records += day.loose;
-        }
-        /* sealed or pruned by another meanwhile */
-        if (err == MT_OK && day.loose == 0)
-            *is_stored = true;
-        mt_sqlite_sealed_free(sealed);
-        free(day.rows.rows);
-    }
+    for (int i = 1; i <= TRIES && err == MT_OK && !*is_stored; i++)
+        err = try_day(compacting, key, i == TRIES && records <= LOCKED_MOST, &records, is_stored,
+                      error);
     return err;
 }
 

@@ -263,8 +263,8 @@ static void check_double(struct check *check)
         if (at < (size_t)check->block.records && check->data.timestamps[at] == second)
             mt_sqlite_tell(check->verify,
                            "the record of host id %" PRId64 " at %" PRId64
-                           " is there twice, loose and sealed; readers get one of them; restore a "
-                           "backup, or take what memory-tracker export reads into a new store",
+                           " is there twice, loose and sealed; readers get the sealed one; put it "
+                           "right with: memory-tracker compact",
                            check->block.host_id, second);
     }
 }

@@ -78,6 +78,12 @@ enum mt_on_conflict {
  * transaction, or none on any error. Idempotent: a record given again, also after it was moved, is
  * a REPEAT. Records of one call may collide with each other like any others. outcomes has count
  * elements.
+ *
+ * A sealed day that is damaged stands in nobody's way: a record that comes late to it is kept
+ * beside it, as NEW although it may be there already, which cannot be told. It is logged once.
+ * Readers of that day say CORRUPT as before; should it become readable again, they see what is
+ * sealed of a second, and mt_store_compact keeps a record that is there twice once, and what is
+ * another one at the next free second.
  */
 enum mt_err mt_store_append(struct mt_store *store, const struct mt_record *records, size_t count,
                             enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,
@@ -191,7 +197,9 @@ struct mt_compaction {
  * mt_store_compact: seals finished host-days, oldest first, each in one transaction that is short
  * for others, merges late records into sealed ones, and gives free space back. Changes no answer of
  * the store, nor a place in the order of arrival. A day that cannot be read is left as it is: the
- * others are sealed, then CORRUPT. Kinds of store that seal nothing are always done.
+ * others are sealed, then CORRUPT. is_done is false with MT_OK only where it was told to stop, or
+ * where others write many records into a day all the time. Kinds of store that seal nothing are
+ * always done.
  */
 enum mt_err mt_store_compact(struct mt_store *store, struct mt_compaction *compaction,
                              struct mt_error *error);
