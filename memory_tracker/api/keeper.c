@@ -39,8 +39,9 @@ struct mt_keeper {
     struct mt_window *window;     /* NULL: never filled */
     struct mt_token token;
     struct mt_batch batch;
-    uint64_t stamp; /* of the store as the window knows it */
-    bool is_filled; /* token tells where the window stands */
+    uint64_t stamp;  /* of the store as the window knows it */
+    bool is_filled;  /* token tells where the window stands */
+    bool is_unshown; /* it knows what the newest view does not */
     bool is_announced;
     size_t wanted; /* records; in this period so far */
     size_t wanted_before;
@@ -83,6 +84,7 @@ static enum mt_err publish(struct mt_keeper *keeper, struct mt_error *error)
     struct mt_view *view = mt_window_publish(keeper->window);
     struct mt_view *old;
 
+    keeper->is_unshown = view == NULL;
     if (view == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "no memory for a view of recent records");
     for (size_t i = 0; i < keeper->options.readers; i++)
@@ -134,6 +136,7 @@ static enum mt_err fill(struct mt_keeper *keeper, struct mt_error *error)
     size_t records = keeper->options.least_records;
     struct mt_window_options options = {.future = MT_WINDOW_FUTURE, .memory = &keeper->memory};
     struct mt_window *window;
+    struct mt_token token;
     enum mt_err code;
 
     /* further back it goes in steps, so that nobody waits for them */
@@ -144,7 +147,7 @@ static enum mt_err fill(struct mt_keeper *keeper, struct mt_error *error)
     if (window == NULL)
         return mt_error_set(error, MT_ERR_NO_MEMORY, "no memory for recent records");
     /* what arrives while the scan runs comes again as a change */
-    code = mt_store_token(keeper->store, &keeper->token, error);
+    code = mt_store_token(keeper->store, &token, error);
     if (code == MT_OK) {
         set_away(keeper, false, error);
         mt_gauge_set(&keeper->answered, 1);
@@ -156,7 +159,9 @@ static enum mt_err fill(struct mt_keeper *keeper, struct mt_error *error)
     }
     mt_window_free(keeper->window);
     keeper->window = window;
+    keeper->token = token;
     keeper->is_filled = true;
+    keeper->is_unshown = true;
     keeper->is_announced = false;
     code = publish(keeper, error);
     if (code != MT_OK)
@@ -173,10 +178,8 @@ static enum mt_err keep_change(void *context, const struct mt_record *record,
     return mt_batch_add(context, record, error);
 }
 
-/* *more: there may be further changes, or the window must be filled anew. *changed: something
- * came. */
-static enum mt_err follow(struct mt_keeper *keeper, bool *more, bool *changed,
-                          struct mt_error *error)
+/* *more: there may be further changes, or the window must be filled anew. */
+static enum mt_err follow(struct mt_keeper *keeper, bool *more, struct mt_error *error)
 {
     struct mt_token token = keeper->token;
     bool reset = false;
@@ -186,7 +189,7 @@ static enum mt_err follow(struct mt_keeper *keeper, bool *more, bool *changed,
     if (code != MT_OK)
         return code;
     *more = reset || keeper->batch.count >= CHANGES_AT_ONCE;
-    *changed |= keeper->batch.count > 0;
+    keeper->is_unshown |= keeper->batch.count > 0;
     code = mt_window_merge(keeper->window, &keeper->batch, mt_clock_wall_s(), error);
     keeper->is_filled = code == MT_OK && !reset;
     keeper->token = token;
@@ -214,7 +217,6 @@ static void close_store(struct mt_keeper *keeper)
 static enum mt_err catch_up(struct mt_keeper *keeper, uint64_t *stamp, struct mt_error *error)
 {
     enum mt_err code = open_store(keeper, error);
-    bool changed = false;
     bool more = true;
 
     if (code == MT_OK)
@@ -226,11 +228,12 @@ static enum mt_err catch_up(struct mt_keeper *keeper, uint64_t *stamp, struct mt
         if (!keeper->is_filled || mt_window_is_outrun(keeper->window, mt_clock_wall_s()))
             code = fill(keeper, error);
         if (code == MT_OK)
-            code = follow(keeper, &more, &changed, error);
+            code = follow(keeper, &more, error);
     }
     if (code == MT_OK && more)
         code = mt_error_set(error, MT_ERR_CANCELLED, "the program is stopping");
-    if (code == MT_OK && changed)
+    /* also what came before an earlier call failed */
+    if (code == MT_OK && keeper->is_unshown)
         code = publish(keeper, error);
     return code;
 }
@@ -238,7 +241,8 @@ static enum mt_err catch_up(struct mt_keeper *keeper, uint64_t *stamp, struct mt
 /* What everybody was given is all there is as of now, when nothing was written since. */
 static bool is_current(struct mt_keeper *keeper)
 {
-    if (keeper->watch == NULL || !keeper->is_filled || mt_gauge_get(&keeper->news.ails) != 0 ||
+    if (keeper->watch == NULL || !keeper->is_filled || keeper->is_unshown ||
+        mt_gauge_get(&keeper->news.ails) != 0 ||
         mt_window_is_outrun(keeper->window, mt_clock_wall_s()))
         return false;
     mt_stamp_watch_look(keeper->watch);
@@ -317,7 +321,6 @@ static bool is_refused(const struct mt_keeper *keeper)
 static size_t wish(struct mt_keeper *keeper)
 {
     int64_t now_ms = mt_clock_monotonic_ms();
-    int64_t most = keeper->options.memory_bytes / RECORD_BYTES;
     int64_t wanted = mt_gauge_take(&keeper->news.wanted);
     size_t records = keeper->options.least_records;
 
@@ -326,8 +329,7 @@ static size_t wish(struct mt_keeper *keeper)
         keeper->wanted = 0;
         keeper->period_ms = now_ms;
     }
-    /* more than there is memory for is not worth a part of it */
-    if (wanted <= most && (size_t)wanted > keeper->wanted)
+    if ((size_t)wanted > keeper->wanted)
         keeper->wanted = (size_t)wanted;
     if (records < keeper->wanted)
         records = keeper->wanted;
@@ -346,25 +348,24 @@ static enum mt_err shrink(struct mt_keeper *keeper, size_t records, struct mt_er
     return code;
 }
 
-/* One step towards the size that is wished for. */
-static enum mt_err resize(struct mt_keeper *keeper, struct mt_error *error)
+/* Of what is wished for, what there would be memory for if no old view were in use. */
+static size_t fitting(const struct mt_keeper *keeper, size_t wished)
 {
-    size_t wished = wish(keeper);
-    size_t present = mt_window_records(keeper->window);
+    size_t most = (size_t)(keeper->options.memory_bytes / RECORD_BYTES);
+
+    if (wished > most)
+        wished = most;
+    return wished > RECORDS_FEWEST ? wished : RECORDS_FEWEST;
+}
+
+static enum mt_err grow(struct mt_keeper *keeper, size_t present, size_t wished,
+                        struct mt_error *error)
+{
     struct mt_filler from = filler(keeper);
-    size_t more;
+    size_t before = mt_window_records(keeper->window);
+    size_t more = affordable(keeper, wished - present);
     enum mt_err code;
 
-    if (mt_gauge_get(&keeper->memory) > keeper->options.memory_bytes &&
-        present > 2 * (size_t)RECORDS_FEWEST)
-        return shrink(keeper, present / 4 * 3, error);
-    if (present > wished + wished / 4 + MT_WINDOW_FUTURE)
-        return shrink(keeper, wished, error);
-    if (present >= wished || mt_window_is_whole(keeper->window)) {
-        announce(keeper);
-        return MT_OK;
-    }
-    more = affordable(keeper, wished - present);
     /* little by little is not worth a scan each time */
     if (more < wished - present && more < RECORDS_FEWEST)
         return MT_OK;
@@ -372,19 +373,56 @@ static enum mt_err resize(struct mt_keeper *keeper, struct mt_error *error)
     if (code == MT_OK)
         code = publish(keeper, error);
     /* the next step comes after a look at the store */
-    if (code == MT_OK && mt_window_records(keeper->window) > present)
+    if (code == MT_OK && mt_window_records(keeper->window) > before)
         mt_ticker_hurry(keeper->ticker);
     return code;
 }
 
-/* While the file was open its number was its own; from now on another one may get it. */
-static void forget_file(struct mt_keeper *keeper)
+/* One step towards the size that is wished for. */
+static enum mt_err resize(struct mt_keeper *keeper, struct mt_error *error)
+{
+    size_t wished = wish(keeper);
+    size_t least = fitting(keeper, wished);
+    size_t present = mt_window_shown(keeper->window, mt_clock_wall_s());
+
+    /* less than is asked for would help nobody: all of it would be read from the store instead */
+    if (mt_keeper_is_short(keeper) && present > least + MT_WINDOW_SEGMENT)
+        return shrink(keeper, present / 4 * 3 > least ? present / 4 * 3 : least, error);
+    /* not for a little, which may be asked for again */
+    if (present > wished + wished / 4 + 2 * MT_WINDOW_SEGMENT)
+        return shrink(keeper, wished, error);
+    if (present < wished && !mt_window_is_whole(keeper->window))
+        return grow(keeper, present, wished, error);
+    announce(keeper);
+    return MT_OK;
+}
+
+/* The file that the window is of stands where it stood. The number of a file is its own only while
+ * somebody has it open, which the watch has, whatever becomes of the store. */
+static bool has_file(struct mt_keeper *keeper)
+{
+    mt_stamp_watch_look(keeper->watch);
+    return keeper->stamp != 0 &&
+           mt_stamp_same_file(mt_stamp_watch_read(keeper->watch), keeper->stamp);
+}
+
+/* Nobody relies on the views any more: workers say what is wrong with the file. The window goes on
+ * from where it is when that is mended. */
+static void leave_file(struct mt_keeper *keeper)
 {
     if (keeper->watch == NULL)
         return;
+    mt_gauge_set(&keeper->news.stamp, 0);
+    if (has_file(keeper))
+        return;
     keeper->stamp = 0;
     keeper->is_filled = false;
-    mt_gauge_set(&keeper->news.stamp, 0);
+}
+
+/* In vain for another's lock on a file: what was known of it is as true as before. */
+static bool has_waited(const struct mt_keeper *keeper, enum mt_err code)
+{
+    return keeper->watch != NULL && (code == MT_ERR_BUSY || code == MT_ERR_DEADLINE);
 }
 
 static void fail(struct mt_keeper *keeper, struct mt_error *error)
@@ -394,7 +432,9 @@ static void fail(struct mt_keeper *keeper, struct mt_error *error)
     mt_batch_fini(&keeper->batch);
     if (is_stopping(keeper))
         return;
-    forget_file(keeper);
+    if (has_waited(keeper, error->code) && keeper->is_filled && has_file(keeper))
+        return;
+    leave_file(keeper);
     is_away = is_gone(keeper, error);
     if (error->code == MT_ERR_PERMISSION)
         keeper->refused_ms = mt_clock_monotonic_ms();
@@ -448,7 +488,7 @@ static bool standby_answer(void *context, const struct mt_job *job, struct mt_pa
     struct mt_view *view = NULL;
     bool answered;
 
-    if (job->from_view == NULL || current_ms == 0 || age_ms > keeper->options.stale_limit_ms)
+    if (job->from_view == NULL || current_ms == 0 || age_ms >= keeper->options.stale_limit_ms)
         return false;
     mt_guard_read(keeper->guard);
     if (keeper->view != NULL)
@@ -476,9 +516,7 @@ static void standby_tell(void *context, const struct mt_error *outcome)
     }
     /* from now on it is better to ask than to take what is known for all there is; but whoever
      * waited in vain for another's lock on a file knows no more than its stamp */
-    if (mt_err_http_status(outcome->code) == 503 &&
-        (keeper->watch == NULL ||
-         (outcome->code != MT_ERR_BUSY && outcome->code != MT_ERR_DEADLINE)))
+    if (mt_err_http_status(outcome->code) == 503 && !has_waited(keeper, outcome->code))
         mt_gauge_set(&keeper->news.ails, 1);
     if (mt_clock_monotonic_ms() - mt_gauge_get(&keeper->polled_ms) >= HURRY_MS)
         mt_ticker_hurry(keeper->ticker);
@@ -503,6 +541,7 @@ static enum mt_err prepare(struct mt_keeper *keeper, struct mt_error *error)
     const struct mt_keeper_options *options = &keeper->options;
     enum mt_err code = MT_OK;
 
+    keeper->news.most = options->memory_bytes / RECORD_BYTES;
     keeper->guard = mt_guard_new();
     keeper->log = mt_store_log_new("the store answers again");
     keeper->readers = calloc(options->readers + 1, sizeof *keeper->readers);
@@ -557,6 +596,11 @@ void mt_keeper_hurry(struct mt_keeper *keeper)
 int64_t mt_keeper_memory(const struct mt_keeper *keeper)
 {
     return mt_gauge_get(&keeper->memory);
+}
+
+bool mt_keeper_is_short(const struct mt_keeper *keeper)
+{
+    return mt_gauge_get(&keeper->memory) > keeper->options.memory_bytes;
 }
 
 /* The signals that end the program are blocked, and wait for the event loop that will take them. */

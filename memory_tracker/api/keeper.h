@@ -3,7 +3,11 @@
  * publishes views of it to the readers (reader.h), one for each event loop.
  *
  * It starts with few records, so that it starts quickly; grows step by step to what readers were
- * asked for, as far as its memory goes; and shrinks when nobody asked for so much for some minutes.
+ * asked for, as far as its memory goes; and shrinks when nobody asked for so much for some minutes,
+ * to what was asked for then, but not below what it started with.
+ *
+ * A poll that fails leaves the window as it is, to go on from there. It is filled anew only where
+ * the store does not know the place any more that it had reached, or the file is another one.
  *
  * Of a remote store it also knows when it is away: workers then need not find out for themselves,
  * each waiting for a server that does not answer, and it stands in for the store for a while.
@@ -21,7 +25,8 @@ struct mt_keeper_options {
     const char *store;      /* URI; must live as long as the keeper */
     size_t readers;         /* how many there are; may be 0 */
     size_t least_records;   /* how many it holds if there are so many, whatever is asked */
-    int64_t memory_bytes;   /* most for windows and views, old ones included, that are in use */
+    int64_t memory_bytes;   /* for windows and views, old ones included, that are in use: beyond it,
+                             * the window does not grow, and shrinks to what is asked for */
     int busy_wait_ms;       /* see mt_store_options */
     int timeout_ms;         /* see mt_store_options */
     int poll_ms;            /* how often it looks without being asked to */
@@ -52,6 +57,9 @@ void mt_keeper_hurry(struct mt_keeper *keeper);
 
 /* mt_keeper_memory: bytes that windows and views take now, old ones included that are in use. */
 int64_t mt_keeper_memory(const struct mt_keeper *keeper);
+
+/* mt_keeper_is_short: that is more than memory_bytes: nobody should take views to hold. */
+bool mt_keeper_is_short(const struct mt_keeper *keeper);
 
 /*
  * mt_keeper_await: waits until the store has answered for the first time, most_ms at most; no

@@ -27,6 +27,7 @@ struct mt_news {
     struct mt_gauge stamp;      /* of the store as the view knows it; 0: unknown */
     struct mt_gauge current_ms; /* when the last poll began whose result the view knows; 0: never */
     struct mt_gauge wanted;     /* how far back from the newest record somebody asked */
+    int64_t most; /* as far as there is memory for, never changes: more is not worth a part of it */
 };
 
 /* A view that a loop uses for several answers at once, with a count that only its thread touches:
@@ -81,10 +82,11 @@ enum mt_reading_end {
 /* mt_reader_check: what became of a request with that ticket. Takes the newest view. */
 enum mt_reading_end mt_reader_check(struct mt_reader *reader, int64_t ticket);
 
-/* mt_reader_want: somebody asked for records that far back from the newest. */
+/* mt_reader_want: somebody asked for records that far back from the newest. What there is no memory
+ * for counts for nothing, so that it does not hide what others ask for. */
 static inline void mt_reader_want(struct mt_reader *reader, int64_t records)
 {
-    if (records > reader->wanted)
+    if (records > reader->wanted && records <= reader->news->most)
         reader->wanted = records;
 }
 

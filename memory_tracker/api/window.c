@@ -177,8 +177,8 @@ static size_t count_before(const struct mt_window *window, struct place place)
     return count;
 }
 
-/* How many records show at now_s. No second is beyond the sum: no host's name is empty. */
-static size_t visible(const struct mt_window *window, int64_t now_s)
+/* No second is beyond the sum: no host's name is empty. */
+size_t mt_window_shown(const struct mt_window *window, int64_t now_s)
 {
     const struct mt_segment *last;
 
@@ -237,7 +237,7 @@ static void trim_future(struct mt_window *window, size_t shown)
 
 static void trim(struct mt_window *window, int64_t now_s)
 {
-    size_t shown = visible(window, now_s);
+    size_t shown = mt_window_shown(window, now_s);
     size_t left = 0;
 
     trim_future(window, shown);

@@ -89,8 +89,10 @@ void mt_window_begin_history(struct mt_window *window);
 /* mt_window_resize: another size; the oldest records beyond it leave, a segment at a time. */
 void mt_window_resize(struct mt_window *window, size_t records, int64_t now_s);
 
-/* mt_window_records: how many it holds, those of the future too. */
+/* mt_window_records: how many it holds, those of the future too; mt_window_shown: how many of them
+ * show at now_s (Unix s). */
 size_t mt_window_records(const struct mt_window *window);
+size_t mt_window_shown(const struct mt_window *window, int64_t now_s);
 
 /* mt_window_oldest: the second of its first record, Unix s. False, *timestamp untouched: it has
  * none. */

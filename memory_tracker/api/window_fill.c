@@ -77,7 +77,8 @@ enum mt_err mt_window_fill_back(struct mt_window *window, const struct mt_filler
 {
     struct filling filling = {.filler = filler, .now_s = now_s};
     size_t before = mt_window_records(window);
-    size_t limit = records > before ? records - before : 0;
+    size_t shown = mt_window_shown(window, now_s);
+    size_t limit = records > shown ? records - shown : 0;
     struct mt_query query;
     int64_t oldest = now_s;
     enum mt_err code = MT_OK;
@@ -95,7 +96,7 @@ enum mt_err mt_window_fill_back(struct mt_window *window, const struct mt_filler
         filling.most = limit + 1;
         code = scan(&filling, &query, error);
         if (code == MT_OK) {
-            mt_window_resize(window, before + limit, now_s);
+            mt_window_resize(window, shown + limit, now_s);
             code = mt_window_extend(window, filler->batch, now_s, error);
         }
         if (code == MT_OK && filling.count < limit)

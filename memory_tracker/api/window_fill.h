@@ -31,7 +31,7 @@ enum mt_err mt_window_fill(struct mt_window *window, const struct mt_filler *fil
                            int64_t now_s, struct mt_error *error);
 
 /*
- * mt_window_fill_back: one step further back, to at most `records` records altogether. After an
+ * mt_window_fill_back: one step further back, to at most `records` that show altogether. After an
  * error the window is as it was.
  */
 enum mt_err mt_window_fill_back(struct mt_window *window, const struct mt_filler *filler,

@@ -22,6 +22,7 @@ static struct {
     size_t pruned; /* of the first ones */
     uint64_t generation;
     enum mt_err open_fails, ping_fails, scan_fails, changes_fails;
+    int64_t ends; /* from there on there are no changes to be had; 0: it does not */
     int64_t opened, closed, scans, pings, polls, tries;
     int64_t tried_ms[TRIES];          /* when it was first to be opened */
     const struct mt_standby *through; /* a worker gets an answer while each poll is under way */
@@ -156,6 +157,8 @@ static enum mt_err fake_changes(struct mt_store *store, struct mt_token *token, 
     }
     lock();
     fake.polls++;
+    if (fake.ends != 0 && token->sequence >= fake.ends)
+        failure = MT_ERR_UNAVAILABLE;
     code = fails(failure, error);
     *reset = code == MT_OK && token->generation != fake.generation;
     if (*reset)
@@ -346,6 +349,36 @@ static void test_more_than_one_page_of_changes_arrives_at_once(void **state)
     /* and as many to begin with */
     keeper = start(NEVER_MS, POLL_MS, &standby);
     wait_for(&standby, 2, "9998 9999");
+    mt_keeper_stop(keeper);
+}
+
+static void test_what_came_before_a_poll_failed_shows_after_it(void **state)
+{
+    enum { PAGE = 4096 };
+    int64_t now_s = mt_clock_wall_s() - MOST;
+    struct mt_standby standby;
+    struct mt_keeper *keeper = start(NEVER_MS, POLL_MS, &standby);
+    int64_t polls;
+
+    (void)state;
+    wait_for(&standby, 10, "");
+    set(&fake.changes_fails, MT_ERR_UNAVAILABLE);
+    (void)wait_away(&standby, true);
+    for (int64_t i = 0; i < PAGE; i++)
+        arrive(now_s + i, i);
+    /* the first page comes, the next one fails each time */
+    lock();
+    fake.changes_fails = MT_OK;
+    fake.ends = PAGE;
+    polls = fake.polls;
+    unlock();
+    while (count(&fake.polls) < polls + 4)
+        nap();
+    lock();
+    fake.ends = 0;
+    unlock();
+    wait_for(&standby, 2, "4094 4095");
+    assert_int_equal(count(&fake.scans), 1);
     mt_keeper_stop(keeper);
 }
 
@@ -568,15 +601,19 @@ static void test_an_answer_that_comes_after_a_failed_poll_outweighs_it(void **st
     mt_keeper_stop(keeper);
 }
 
-/* How many records the reader's view has once it is as wanted; asks for them again and again. */
-static void wait_records(struct mt_keeper *keeper, int64_t want, size_t least, size_t most)
+/* Asks again and again, for what is far back each time, too, until the reader's view is as wanted.
+ */
+static void wait_records_beside(struct mt_keeper *keeper, int64_t far, int64_t want, size_t least,
+                                size_t most)
 {
     struct mt_reader *reader = mt_keeper_reader(keeper, 0);
     int64_t until_ms = mt_clock_monotonic_ms() + 30000;
     size_t records;
 
     do {
+        mt_reader_want(reader, far);
         mt_reader_want(reader, want);
+        mt_reader_want(reader, far);
         mt_reader_settle(reader);
         (void)mt_reader_look(reader);
         records = reader->lease != NULL ? mt_view_records(reader->lease->view) : 0;
@@ -586,16 +623,27 @@ static void wait_records(struct mt_keeper *keeper, int64_t want, size_t least, s
     } while (records < least || records > most);
 }
 
+static void wait_records(struct mt_keeper *keeper, int64_t want, size_t least, size_t most)
+{
+    wait_records_beside(keeper, 0, want, least, most);
+}
+
+/* Of a keeper that begins with few records. */
+static struct mt_keeper_options begin_small(int64_t memory_bytes, int64_t forget_ms)
+{
+    return (struct mt_keeper_options){.store = "fake://here",
+                                      .readers = 1,
+                                      .least_records = 1000,
+                                      .memory_bytes = memory_bytes,
+                                      .timeout_ms = 77,
+                                      .poll_ms = POLL_MS,
+                                      .trusted_ms = NEVER_MS,
+                                      .forget_ms = forget_ms};
+}
+
 static void test_it_grows_to_what_is_asked_and_shrinks_again(void **state)
 {
-    struct mt_keeper_options options = {.store = "fake://here",
-                                        .readers = 1,
-                                        .least_records = 1000,
-                                        .memory_bytes = 64 << 20,
-                                        .timeout_ms = 77,
-                                        .poll_ms = POLL_MS,
-                                        .trusted_ms = NEVER_MS,
-                                        .forget_ms = 50};
+    struct mt_keeper_options options = begin_small(64 << 20, 50);
     int64_t now_s = mt_clock_wall_s() - MOST;
     struct mt_keeper *keeper = NULL;
     int64_t small;
@@ -618,8 +666,67 @@ static void test_it_grows_to_what_is_asked_and_shrinks_again(void **state)
     options.memory_bytes = 1 << 20;
     assert_int_equal(mt_keeper_start(&options, &keeper, NULL), MT_OK);
     wait_records(keeper, 5000, 5000, 6600);
-    wait_records(keeper, 18000, 1000, 6600);
+    wait_records(keeper, 18000, 1000, 3000);
+    /* and hides nothing that there is memory for */
+    wait_records_beside(keeper, 18000, 5000, 5000, 6600);
+    /* not only what was much is forgotten */
+    wait_records(keeper, 0, 1000, 2100);
     assert_true(mt_keeper_memory(keeper) <= options.memory_bytes);
+    assert_false(mt_keeper_is_short(keeper));
+    mt_keeper_stop(keeper);
+}
+
+static void test_records_of_the_future_are_none_that_were_asked_for(void **state)
+{
+    struct mt_keeper_options options = begin_small(64 << 20, NEVER_MS);
+    int64_t now_s = mt_clock_wall_s();
+    struct mt_keeper *keeper = NULL;
+
+    (void)state;
+    for (int64_t i = 0; i < 6000; i++) {
+        arrive(now_s - 6000 + i, i);
+        arrive(now_s + 100000 + i, i);
+    }
+    assert_int_equal(mt_keeper_start(&options, &keeper, NULL), MT_OK);
+    wait_records(keeper, 0, 7000, 8000);
+    wait_records(keeper, 5000, 11000, 12000);
+    mt_keeper_stop(keeper);
+}
+
+static void test_old_views_in_use_take_nothing_away_from_who_asks(void **state)
+{
+    enum { HELD = 4, ASKED = 5000, SEGMENTS = 10, ALL = 8000 };
+    struct mt_keeper_options options = begin_small(1 << 20, NEVER_MS);
+    int64_t now_s = mt_clock_wall_s() - 2 * ALL;
+    struct mt_keeper *keeper = NULL;
+    struct mt_lease *held[HELD];
+    struct mt_reader *reader;
+    int64_t polls;
+
+    (void)state;
+    for (int64_t i = 0; i < ALL; i++)
+        arrive(now_s + 2 * i, i);
+    assert_int_equal(mt_keeper_start(&options, &keeper, NULL), MT_OK);
+    wait_records(keeper, ASKED, ASKED, 6600);
+    reader = mt_keeper_reader(keeper, 0);
+    for (int64_t n = 0; n < HELD; n++) {
+        size_t records = mt_view_records(reader->lease->view);
+
+        held[n] = mt_lease_take(reader->lease);
+        /* one among those of each segment, so that each of them becomes another one */
+        for (int64_t i = 0; i < SEGMENTS; i++)
+            arrive(now_s + 2 * (ALL - 100 - 500 * i - n) + 1, 1);
+        wait_records(keeper, ASKED, records + SEGMENTS / 2, 6600);
+    }
+    assert_true(mt_keeper_is_short(keeper));
+    polls = count(&fake.polls);
+    while (count(&fake.polls) < polls + 10)
+        nap();
+    wait_records(keeper, ASKED, 0, MOST);
+    assert_true(mt_view_records(reader->lease->view) >= ASKED);
+    for (size_t n = 0; n < HELD; n++)
+        mt_lease_return(held[n]);
+    assert_false(mt_keeper_is_short(keeper));
     mt_keeper_stop(keeper);
 }
 
@@ -630,6 +737,7 @@ static int begin(void **state)
     fake.records = calloc(MOST, sizeof *fake.records);
     fake.count = fake.pruned = 0;
     fake.generation = 1;
+    fake.ends = 0;
     fake.open_fails = fake.ping_fails = fake.scan_fails = fake.changes_fails = MT_OK;
     fake.opened = fake.closed = fake.scans = fake.pings = fake.polls = fake.tries = 0;
     mt_store_set_finder(find_fake);
@@ -649,6 +757,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_it_knows_what_is_there_and_what_arrives),
         TEST(test_more_than_one_page_of_changes_arrives_at_once),
+        TEST(test_what_came_before_a_poll_failed_shows_after_it),
         TEST(test_a_refused_login_is_not_tried_with_each_poll),
         TEST(test_it_answers_while_the_store_is_away),
         TEST(test_it_is_silent_about_what_is_too_old),
@@ -658,6 +767,8 @@ int main(void)
         TEST(test_an_error_of_a_worker_makes_it_look_at_once),
         TEST(test_an_answer_that_comes_after_a_failed_poll_outweighs_it),
         TEST(test_it_grows_to_what_is_asked_and_shrinks_again),
+        TEST(test_records_of_the_future_are_none_that_were_asked_for),
+        TEST(test_old_views_in_use_take_nothing_away_from_who_asks),
         TEST(test_a_failed_poll_does_not_outweigh_an_answer_that_came_meanwhile),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
