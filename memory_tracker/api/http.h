@@ -154,6 +154,7 @@ struct mt_answer {
     enum mt_answer_kind kind;
     struct mt_response response; /* initialised by the callee in either case */
     struct mt_job job;
+    int64_t reach; /* how many records it is about, from the newest one back; 0: of none */
 };
 
 /* What handlers may know of the process. */

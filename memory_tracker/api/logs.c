@@ -165,6 +165,14 @@ static bool answer_at_once(const struct mt_request *request, const struct mt_api
     return true;
 }
 
+/* page: NULL where the view, if there is one, has not all of it. */
+static int64_t measure_reach(const struct mt_logs_query *logs, const struct mt_page *page)
+{
+    int64_t most = page != NULL ? (int64_t)mt_view_records(page->view) : INT64_MAX;
+
+    return logs->skip < most - logs->limit ? logs->skip + logs->limit : most;
+}
+
 void mt_handle_logs(const struct mt_request *request, const struct mt_api_state *state,
                     struct mt_answer *answer)
 {
@@ -189,6 +197,7 @@ void mt_handle_logs(const struct mt_request *request, const struct mt_api_state 
     };
     has_page = state->view != NULL &&
                mt_view_page(state->view, logs.limit, logs.skip, state->now_s, &page);
+    answer->reach = measure_reach(&logs, has_page ? &page : NULL);
     if (has_page && answer_at_once(request, state, &page,
                                    logs.may_gzip && page.length >= GZIP_LEAST_BYTES, answer))
         return;

@@ -367,18 +367,9 @@ static void wait_for_keeper(struct exchange *exchange)
 /* What was asked keeps that much history in the window, or has it grow. */
 static void want(struct loop *loop, const struct mt_answer *result, enum mt_reading reading)
 {
-    const struct mt_logs_query *logs = &result->job.logs;
-
-    if (result->kind != MT_ANSWER_JOB) {
-        const struct mt_page *page = &result->response.page;
-
-        if (page->view != NULL)
-            mt_reader_want(loop->reader, (int64_t)(mt_view_records(page->view) - page->first));
+    mt_reader_want(loop->reader, result->reach);
+    if (result->kind != MT_ANSWER_JOB || result->job.view != NULL)
         return;
-    }
-    if (result->job.view != NULL || logs->skip > INT64_MAX - logs->limit)
-        return;
-    mt_reader_want(loop->reader, logs->limit + logs->skip);
     mt_reader_settle(loop->reader);
     if (reading == MT_READING_CURRENT)
         mt_keeper_hurry(loop->server->options->keeper);
