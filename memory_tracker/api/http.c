@@ -61,6 +61,20 @@ size_t mt_response_length(const struct mt_response *response)
     return response->is_gzip ? response->packed.length : response->page.length;
 }
 
+void mt_response_own(struct mt_response *response)
+{
+    if (!response->has_page)
+        return;
+    mt_buf_clear(&response->body);
+    mt_buf_reserve(&response->body, mt_response_length(response));
+    if (!response->is_gzip)
+        mt_page_render(&response->page, &response->body);
+    for (size_t i = 0; response->is_gzip && i < response->packed.count; i++)
+        mt_buf_append(&response->body, response->packed.slices[i].data,
+                      response->packed.slices[i].length);
+    drop_page(response);
+}
+
 void mt_response_json(struct mt_response *response, int status, const char *body)
 {
     response->status = status;

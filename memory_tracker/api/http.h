@@ -66,6 +66,10 @@ void mt_response_fini(struct mt_response *response);
 /* mt_response_length: bytes of the body. */
 size_t mt_response_length(const struct mt_response *response);
 
+/* mt_response_own: a body that is a page of a view is copied into `body`, and the view not needed
+ * any more. */
+void mt_response_own(struct mt_response *response);
+
 /*
  * mt_response_json: status, application/json and a body of these bytes, replacing what was there,
  * headers too.

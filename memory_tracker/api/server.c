@@ -215,6 +215,10 @@ static void turn(struct loop *loop)
         mt_clients_look(loop, now_ms);
         mt_reader_settle(loop->reader);
         look_at_tokens(loop);
+        if (loop->index == 0 && mt_gauge_take(&loop->server->refused) > 0)
+            mt_loop_complain(loop, "large answers that clients are still reading take all of "
+                                   "RESPONSE_MEMORY: further ones are answered with 503; slow "
+                                   "the clients down or give more --response-memory");
     }
 }
 

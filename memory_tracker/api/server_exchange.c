@@ -34,6 +34,11 @@ static int64_t hold_body(struct server *server, struct mt_response *response)
     struct mt_buf *body = &response->body;
     int64_t bytes;
 
+    /* while old views of the window take more than its memory, no large answer holds a further one
+     */
+    if (response->has_page && mt_response_length(response) > SMALL_BYTES &&
+        mt_keeper_is_short(server->options->keeper))
+        mt_response_own(response);
     if (body->failed)
         mt_response_fail(response, MT_ERR_NO_MEMORY);
     if (body->capacity - body->length > SMALL_BYTES) {
@@ -52,6 +57,7 @@ static int64_t hold_body(struct server *server, struct mt_response *response)
     } else if (!mt_gauge_try_add(&server->held_bytes, bytes,
                                  server->options->response_memory_bytes)) {
         mt_response_fail(response, MT_ERR_OVERLOADED);
+        mt_gauge_add(&server->refused, 1);
         bytes = 0;
     }
     return bytes;
@@ -400,8 +406,6 @@ static void answer_request(struct exchange *exchange, enum mt_reading reading)
         want(loop, &result, reading);
     exchange->response = result.response;
     memcpy(exchange->token, result.job.remote.grant.name, sizeof exchange->token);
-    if (result.kind == MT_ANSWER_PAGE)
-        exchange->lease = mt_lease_take(loop->reader->lease);
     if (result.kind == MT_ANSWER_JOB) {
         if (submit(exchange, &result.job))
             return;
@@ -410,6 +414,8 @@ static void answer_request(struct exchange *exchange, enum mt_reading reading)
         mt_job_fini(&result.job);
     }
     exchange->held_bytes = hold_body(loop->server, &exchange->response);
+    if (exchange->response.has_page)
+        exchange->lease = mt_lease_take(loop->reader->lease);
     answer(exchange);
 }
 

@@ -28,6 +28,7 @@ struct server {
     struct mt_gauge phase;
     struct mt_gauge connections; /* of all loops, lingering ones included */
     struct mt_gauge held_bytes;  /* bodies being sent or waiting to be */
+    struct mt_gauge refused;     /* bodies that there was no room for, since it was last told */
     struct mt_gauge body_bytes;  /* bodies of requests, being received or with a worker */
     struct mt_gauge finished;    /* loops, without the first, that have nothing left to do */
     struct loop *loops;

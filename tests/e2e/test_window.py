@@ -3,13 +3,14 @@ back one asks, whatever happens to the file, and whether the workers have time o
 
 import json
 import random
+import socket
 import threading
 
 import pytest
 
 from support import http_exchange, wait_until
 from support.api import read_response
-from support.clients import fill
+from support.clients import FIRST_TIMESTAMP, fill
 from support.database import connect as database
 
 NOW = 1647039541
@@ -95,6 +96,66 @@ def test_it_grows_to_what_is_asked_and_stays_within_its_memory(home, start_api):
     small = start_api(threads=1, workers=1, window_memory="1MiB")
     for _ in range(5):
         assert small.get("/memory-logs?limit=99998").body == whole
+
+
+LARGE = b"GET /memory-logs?limit=99999 HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def deaf_client(api):
+    """One that asked for 6 MB, and reads nothing of them but whether it gets them; None: it does not."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    connection.connect(("127.0.0.1", api.port))
+    connection.sendall(LARGE)
+    if connection.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) == b"HTTP/1.1 200":
+        return connection
+    connection.close()
+    return None
+
+
+def assert_room_ends(api, deaf, most):
+    """While so many clients at most do not read theirs, there is no large answer more. Any other is as ever."""
+    while (connection := deaf_client(api)) is not None:
+        deaf.append(connection)
+        assert len(deaf) <= most
+    refused = api.get("/memory-logs?limit=99999")
+    assert (refused.status, refused.json()) == (503, {"detail": "Service unavailable."})
+    assert int(refused.headers["retry-after"]) > 0
+    assert len(api.get("/memory-logs?limit=700").json()) == 700
+    wait_until(lambda: "take all of RESPONSE_MEMORY" in api.log(), what="a line of the log")
+    for connection in deaf:
+        connection.close()
+    wait_until(lambda: api.get("/memory-logs?limit=99999").status == 200, what="room for large answers")
+
+
+def test_answers_from_the_store_take_no_more_than_their_memory(home, start_api):
+    fill(home, 99_999)
+    api = start_api(threads=1, window_memory="1MiB", response_memory="16MiB", client_timeout=600)
+    assert_room_ends(api, [], 2)
+
+
+def test_old_views_that_nobody_reads_take_no_more_than_their_memory(home, start_api):
+    fill(home, 99_999)
+    api = start_api(threads=1, window_memory="16MiB", response_memory="16MiB", client_timeout=600)
+
+    def is_in_memory():
+        api.get("/memory-logs?limit=99998")
+        with database(home.db) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            answer = api.get("/memory-logs?limit=99998")
+            other.execute("ROLLBACK")
+        return answer.status == 200
+
+    wait_until(is_in_memory, what="the window to grow")
+    deaf = []
+    for second in 1, 2:
+        deaf.append(deaf_client(api))
+        # in each piece of the window one more: what the client holds is none of it any more
+        late = [FIRST_TIMESTAMP + 60 * n + second for n in range(100, 99_999, 250)]
+        home.import_csv("timestamp,total,free,used\n" + "".join(f"{time},2000,1000,1000\n" for time in late))
+        assert f'"timestamp":{late[-1]},' in api.get("/memory-logs?limit=250").text
+    # from here on, or already before the last one, large answers are copies
+    assert_room_ends(api, deaf, 4)
 
 
 def test_a_full_pool_does_not_hold_up_what_is_in_memory(home, start_api):

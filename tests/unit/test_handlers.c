@@ -158,6 +158,103 @@ static void test_logs_can_be_answered_from_memory(void **state)
     mt_response_fini(&answer.response);
 }
 
+static struct mt_answer ask_view(struct mt_view *view, const char *query, const char *accepts,
+                                 const char *none_match)
+{
+    static struct mt_packer packer;
+    struct mt_request request = {.method = MT_METHOD_GET,
+                                 .path = mt_slice_of("/memory-logs"),
+                                 .query = mt_slice_of(query),
+                                 .accept_encoding = mt_slice_of(accepts),
+                                 .if_none_match = mt_slice_of(none_match)};
+    struct mt_api_state state = {.now_s = 1647039540, .view = view, .packer = &packer};
+    struct mt_answer answer;
+
+    mt_api_answer(&request, &state, &answer);
+    mt_packer_fini(&packer);
+    return answer;
+}
+
+static void test_how_far_back_logs_reaches(void **state)
+{
+    static const struct {
+        const char *query;
+        const char *none_match;
+        bool has_view;
+        enum mt_answer_kind kind;
+        int64_t reach;
+    } cases[] = {
+        {"limit=2", "", true, MT_ANSWER_PAGE, 2},
+        {"limit=2", "*", true, MT_ANSWER_BYTES, 2},
+        {"limit=1&skip=1", "", true, MT_ANSWER_PAGE, 2},
+        /* it is the whole history */
+        {"limit=99", "", true, MT_ANSWER_PAGE, 3},
+        {"limit=1&skip=99", "*", true, MT_ANSWER_BYTES, 3},
+        {"skip=999999999999999999999999999999", "", true, MT_ANSWER_PAGE, 3},
+        {"limit=99", "", false, MT_ANSWER_JOB, 99},
+        {"limit=99999&skip=12345", "*", false, MT_ANSWER_JOB, 99999 + 12345},
+        {"skip=999999999999999999999999999999", "", false, MT_ANSWER_JOB, INT64_MAX},
+        {"limit=0", "", true, MT_ANSWER_BYTES, 0},
+    };
+    struct mt_window *window = small_window();
+    struct mt_view *view = mt_window_publish(window);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct mt_answer answer =
+            ask_view(cases[i].has_view ? view : NULL, cases[i].query, "", cases[i].none_match);
+
+        assert_int_equal(answer.kind, cases[i].kind);
+        assert_true(answer.reach == cases[i].reach);
+        mt_job_fini(&answer.job);
+        mt_response_fini(&answer.response);
+    }
+    mt_view_unref(view);
+    mt_window_free(window);
+}
+
+static void test_a_page_can_do_without_its_view(void **state)
+{
+    static const char expected[] = "[{\"timestamp\":1647033660,\"total\":2,\"free\":1,\"used\":1},"
+                                   "{\"timestamp\":1647033720,\"total\":3,\"free\":1,\"used\":2}]";
+    struct mt_window *window = small_window();
+    struct mt_view *view = mt_window_publish(window);
+    struct mt_packer packer = {0};
+    struct mt_answer answer = ask_view(view, "limit=2", "", "");
+    struct mt_buf packed;
+
+    (void)state;
+    assert_true(answer.response.has_page);
+    mt_response_own(&answer.response);
+    assert_false(answer.response.has_page);
+    assert_true(mt_response_length(&answer.response) == sizeof expected - 1);
+    assert_string_equal(mt_buf_string(&answer.response.body), expected);
+    assert_true(answer.response.is_validated);
+    /* and what is none stays as it is */
+    mt_response_own(&answer.response);
+    assert_string_equal(mt_buf_string(&answer.response.body), expected);
+    mt_response_fini(&answer.response);
+
+    /* as one that a worker compressed, which holds the view itself */
+    answer = ask_view(view, "limit=2", "", "");
+    assert_int_equal(mt_page_pack(&answer.response.page, &packer, &answer.response.packed, NULL),
+                     MT_OK);
+    answer.response.is_gzip = true;
+    answer.response.view = view;
+    mt_buf_init(&packed, 0);
+    for (size_t i = 0; i < answer.response.packed.count; i++)
+        mt_buf_append(&packed, answer.response.packed.slices[i].data,
+                      answer.response.packed.slices[i].length);
+    mt_response_own(&answer.response);
+    assert_true(answer.response.is_gzip && answer.response.view == NULL);
+    assert_int_equal(answer.response.body.length, packed.length);
+    assert_memory_equal(answer.response.body.data, packed.data, packed.length);
+    mt_response_fini(&answer.response);
+    mt_buf_fini(&packed);
+    mt_packer_fini(&packer);
+    mt_window_free(window);
+}
+
 static void test_logs_asks_the_store_for_what_was_asked(void **state)
 {
     struct fake_store fake = fake_new(0, MT_OK, "");
@@ -350,6 +447,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logs_can_be_answered_from_memory),
+        cmocka_unit_test(test_how_far_back_logs_reaches),
+        cmocka_unit_test(test_a_page_can_do_without_its_view),
         cmocka_unit_test(test_logs_asks_the_store_for_what_was_asked),
         cmocka_unit_test(test_logs_renders_what_the_store_hands_out),
         cmocka_unit_test(test_the_largest_answer_is_whole),
