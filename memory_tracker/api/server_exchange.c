@@ -190,6 +190,9 @@ static void answer(struct exchange *exchange)
         add_header(req, H2O_TOKEN_CONTENT_ENCODING, "gzip");
     if (response->is_validated)
         add_validators(req, response->tag);
+    else
+        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL,
+                       H2O_STRLIT("no-store"));
     if (response->retry_after_s > 0)
         add_number_header(req, H2O_TOKEN_RETRY_AFTER, response->retry_after_s);
     if (response->age_s >= 0)
