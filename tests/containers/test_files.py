@@ -214,6 +214,46 @@ def test_both_stacks_say_the_same():
     assert deploy[0] == deploy[1]
 
 
+def given_to(services, name):
+    return {service: given["environment"][name] for service, given in services.items()
+            if name in given.get("environment", {})}
+
+
+@pytest.mark.parametrize("stack, service", [("mongodb", "memory_tracker-sampler"), ("http", "memory_tracker-api")])
+def test_how_much_is_kept_is_said_to_who_removes(config, stack, service):
+    """With MongoDB the API may only read; without it no sampler has the file."""
+    for variables, kept in [({}, ""), ({"RETENTION": ""}, ""), ({"RETENTION": "90d"}, "90d")]:
+        services = config(stack, **variables, **LOGIN)["services"]
+        assert given_to(services, "MEMORY_TRACKER_RETENTION") == {service: kept}
+
+
+def test_how_much_is_kept_is_said_to_the_samplers_of_compose():
+    services = source("docker-compose-dev.yml")["services"]
+    assert given_to(services, "MEMORY_TRACKER_RETENTION") == dict.fromkeys(
+        ["memory_tracker-sampler", "memory_tracker-sampler-mongodb"], "${RETENTION-}")
+
+
+def test_answers_fit_into_the_memory_of_an_api():
+    """Beside them: 64 MiB of pushed bodies, 64 MiB of the kernel's buffers, and the program itself."""
+    unit = {"M": 1, "m": 1, "G": 1024, "MiB": 1}
+
+    def mebibytes(text):
+        number, letters = re.fullmatch(r"(\d+)([A-Za-z]+)", text).groups()
+        return int(number) * unit[letters]
+
+    apis = 0
+    for file in [*(STACKS[stack][0] for stack in OWN), "docker-compose-dev.yml"]:
+        for name, service in source(file)["services"].items():
+            if "-api" not in name:
+                continue
+            apis += 1
+            limit = service.get("mem_limit") or service["deploy"]["resources"]["limits"]["memory"]
+            answers = sum(mebibytes(service["environment"][f"MEMORY_TRACKER_{which}_MEMORY"])
+                          for which in ("RESPONSE", "WINDOW"))
+            assert answers + 64 + 64 + 32 <= mebibytes(limit), f"{file}: {name}"
+    assert apis == 4
+
+
 def test_images(config):
     version = re.search(r"project\(memory-tracker VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
     images = {
