@@ -3,33 +3,14 @@
 #include <sys/stat.h>
 
 #include "store/sqlite.h"
+#include "store/sqlite_head.h"
 #include "store/stamp.h"
 
-enum {
-    FORMAT_OFFSET = 18,  /* in the file's head: how it is to be written, */
-    FORMAT_JOURNAL = 1,  /* with a rollback journal; in a log beside it the counter stands still */
-    COUNTER_OFFSET = 24, /* and its change counter */
-    HEAD_SIZE = COUNTER_OFFSET + 4 - FORMAT_OFFSET,
-    FILE_SHIFT = 32,
-};
+enum { FILE_SHIFT = 32 };
 
 bool mt_stamp_same_file(uint64_t a, uint64_t b)
 {
     return a >> FILE_SHIFT == b >> FILE_SHIFT;
-}
-
-enum reading { READ_COUNTER, READ_NO_COUNTER, READ_FAILED };
-
-static enum reading read_counter(sqlite3_file *file, uint32_t *value)
-{
-    unsigned char head[HEAD_SIZE];
-    const unsigned char *counter = head + COUNTER_OFFSET - FORMAT_OFFSET;
-
-    if (file->pMethods->xRead(file, head, HEAD_SIZE, FORMAT_OFFSET) != SQLITE_OK)
-        return READ_FAILED;
-    *value = (uint32_t)counter[0] << 24 | (uint32_t)counter[1] << 16 | (uint32_t)counter[2] << 8 |
-             counter[3];
-    return head[0] == FORMAT_JOURNAL ? READ_COUNTER : READ_NO_COUNTER;
 }
 
 /* Which file stands at path, in the upper half of a stamp; 0 if file is not that one. */
@@ -49,11 +30,15 @@ static uint64_t identify(sqlite3_file *file, const char *path)
     return (mixed >> FILE_SHIFT | 1) << FILE_SHIFT;
 }
 
+static uint64_t make_stamp(uint64_t identity, struct mt_sqlite_head head)
+{
+    return head.format == MT_SQLITE_JOURNAL ? identity | head.counter : 0;
+}
+
 static enum mt_err stamp_of(struct sqlite_store *store, uint64_t *stamp, struct mt_error *error)
 {
     sqlite3_file *file = NULL;
-    uint32_t counter = 0;
-    enum reading reading;
+    struct mt_sqlite_head head;
     uint64_t identity;
 
     (void)sqlite3_file_control(store->file.db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
@@ -61,10 +46,10 @@ static enum mt_err stamp_of(struct sqlite_store *store, uint64_t *stamp, struct 
     if (identity == 0)
         return mt_error_set(error, MT_ERR_UNAVAILABLE, "store %s: its file is being replaced",
                             store->file.path);
-    reading = read_counter(file, &counter);
-    *stamp = reading == READ_COUNTER ? identity | counter : 0;
-    return reading != READ_FAILED ? MT_OK
-                                  : mt_sqlite_fail(&store->file, SQLITE_IOERR_READ, "read", error);
+    if (!mt_sqlite_head_read(file, &head))
+        return mt_sqlite_fail(&store->file, SQLITE_IOERR_READ, "read", error);
+    *stamp = make_stamp(identity, head);
+    return MT_OK;
 }
 
 enum mt_err mt_sqlite_stamp(struct mt_store *base, uint64_t *stamp, struct mt_error *error)
@@ -101,12 +86,16 @@ struct mt_stamp_watch {
     sqlite3_filename name;
     uint64_t identity; /* 0: not open */
     sqlite3_file *file;
+    const void *head; /* of the open file, in memory; NULL: it is to be read */
 };
 
 static void close_file(struct mt_stamp_watch *watch)
 {
-    if (watch->identity != 0)
-        (void)watch->file->pMethods->xClose(watch->file);
+    if (watch->identity == 0)
+        return;
+    mt_sqlite_head_unmap(watch->file, watch->head);
+    (void)watch->file->pMethods->xClose(watch->file);
+    watch->head = NULL;
     watch->identity = 0;
 }
 
@@ -119,7 +108,9 @@ static void open_file(struct mt_stamp_watch *watch)
                           SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB, &flags) != SQLITE_OK)
         return;
     watch->identity = identify(watch->file, watch->path);
-    if (watch->identity == 0)
+    if (watch->identity != 0)
+        watch->head = mt_sqlite_head_map(watch->file);
+    else
         (void)watch->file->pMethods->xClose(watch->file);
 }
 
@@ -160,15 +151,31 @@ void mt_stamp_watch_free(struct mt_stamp_watch *watch)
     free(watch);
 }
 
-uint64_t mt_stamp_watch_read(struct mt_stamp_watch *watch)
+static bool read_head(struct mt_stamp_watch *watch, struct mt_sqlite_head *head)
 {
-    uint32_t counter;
-
     if (watch->identity == 0)
         open_file(watch);
     if (watch->identity == 0)
-        return 0;
-    return read_counter(watch->file, &counter) == READ_COUNTER ? watch->identity | counter : 0;
+        return false;
+    /* the library itself would read what is mapped, and not survive that it is cut off */
+    if (watch->head == NULL)
+        return mt_sqlite_head_read(watch->file, head);
+    *head = mt_sqlite_head_look(watch->head);
+    return true;
+}
+
+uint64_t mt_stamp_watch_read(struct mt_stamp_watch *watch)
+{
+    struct mt_sqlite_head head;
+
+    if (read_head(watch, &head) && head.format == MT_SQLITE_JOURNAL)
+        return make_stamp(watch->identity, head);
+    /* cut off, and perhaps written anew: what was mapped is not the file any more */
+    close_file(watch);
+    if (read_head(watch, &head))
+        return make_stamp(watch->identity, head);
+    close_file(watch);
+    return 0;
 }
 
 void mt_stamp_watch_look(struct mt_stamp_watch *watch)

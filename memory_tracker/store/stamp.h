@@ -1,5 +1,5 @@
 /*
- * The change stamp of a store whose file is here: says, without a lock and in half a microsecond,
+ * The change stamp of a store whose file is here: says, without a lock or a call of the system,
  * whether anything was written since. SQLite's file change counter, with the file's identity.
  */
 #ifndef MT_STORE_STAMP_H

@@ -123,6 +123,54 @@ static void test_a_file_with_a_log_beside_it_has_no_stamp(void **state)
     mt_stamp_watch_free(watch);
 }
 
+static void write_file(const char *path, const char *bytes, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, size), (ssize_t)size);
+    assert_int_equal(close(fd), 0);
+}
+
+static void test_a_file_that_is_cut_off_has_no_stamp_until_it_is_back(void **state)
+{
+    static char bytes[256 * 1024];
+    struct fixture *fixture = *state;
+    struct mt_stamp_watch *watch;
+    struct mt_store *store;
+    uint64_t before;
+    size_t size;
+    FILE *file;
+
+    fixture_fill(fixture, 1, 3);
+    watch = watch_it(fixture);
+    before = mt_stamp_watch_read(watch);
+    assert_true(before != 0);
+    file = fopen(fixture->path, "re");
+    assert_non_null(file);
+    size = fread(bytes, 1, sizeof bytes, file);
+    assert_true(size > 0 && size < sizeof bytes && feof(file));
+    assert_int_equal(fclose(file), 0);
+    for (int i = 0; i < 3; i++) {
+        write_file(fixture->path, bytes, 0);
+        assert_true(mt_stamp_watch_read(watch) == 0);
+        assert_true(mt_stamp_watch_read(watch) == 0);
+        write_file(fixture->path, bytes, size);
+        assert_true(mt_stamp_watch_read(watch) == before);
+        assert_true(mt_stamp_watch_read(watch) == before);
+        /* whoever copied it did not ask whether anybody looked meanwhile */
+        write_file(fixture->path, bytes, 0);
+        write_file(fixture->path, bytes, size);
+        assert_true(mt_stamp_watch_read(watch) == before);
+    }
+    store = fixture_open(fixture, false, 1000);
+    assert_int_equal(fixture_append(store, "a", 6000, NULL), MT_OK);
+    assert_true(mt_stamp_watch_read(watch) != before);
+    assert_true(mt_stamp_watch_read(watch) == stamp_of(store));
+    mt_store_close(store);
+    mt_stamp_watch_free(watch);
+}
+
 /* In another process: may this one lock the file for writing? */
 static bool others_may_write(const struct fixture *fixture)
 {
@@ -206,6 +254,7 @@ int main(void)
         FIXTURE_TEST(test_a_file_that_is_not_there_yet_has_no_stamp),
         FIXTURE_TEST(test_a_replaced_file_is_noticed_by_a_look),
         FIXTURE_TEST(test_a_file_with_a_log_beside_it_has_no_stamp),
+        FIXTURE_TEST(test_a_file_that_is_cut_off_has_no_stamp_until_it_is_back),
         FIXTURE_TEST(test_locks_outlive_whoever_stops_watching),
         FIXTURE_TEST(test_what_is_under_way_is_no_stamp_of_the_store),
         FIXTURE_TEST(test_other_kinds_have_none),
