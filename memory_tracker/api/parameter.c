@@ -299,16 +299,21 @@ static bool check_value(const struct mt_parameter_info *info, struct mt_slice in
     return check_integer(info, input, value, errors);
 }
 
-/* The value of the last pair of that name. */
-static bool find_last(struct mt_slice query, const char *name, struct mt_slice *value)
+/* The values of the last pairs of those names; returns the MT_PARAMETER_BITs of those found. */
+static uint32_t find_last(struct mt_slice query, uint32_t choice, struct mt_slice *values)
 {
     struct mt_query_pair pair;
-    bool found = false;
+    uint32_t found = 0;
 
     while (mt_query_next(&query, &pair)) {
-        if (mt_query_equal(pair.name, name)) {
-            *value = pair.value;
-            found = true;
+        for (uint32_t rest = choice; rest != 0; rest &= rest - 1) {
+            int i = __builtin_ctz(rest);
+
+            if (!mt_query_equal(pair.name, table[i].name))
+                continue;
+            values[i] = pair.value;
+            found |= MT_PARAMETER_BIT(i);
+            break;
         }
     }
     return found;
@@ -327,25 +332,25 @@ static struct mt_slice decode(struct mt_slice encoded, struct mt_buf *text)
 bool mt_parameters_check(struct mt_slice query, uint32_t choice, struct mt_parameters *parameters,
                          struct mt_buf *errors)
 {
+    struct mt_slice encoded[MT_PARAMETER_COUNT];
     struct mt_buf text;
     bool proper = true;
 
     mt_buf_init(&text, 0);
     memcpy(parameters->value, fallbacks, sizeof fallbacks);
-    parameters->given = 0;
+    parameters->given = find_last(query, choice, encoded);
     for (; choice != 0; choice &= choice - 1) {
         enum mt_parameter i = (enum mt_parameter)__builtin_ctz(choice);
-        struct mt_slice encoded, value;
+        struct mt_slice value;
 
-        if (!find_last(query, table[i].name, &encoded)) {
+        if ((parameters->given & MT_PARAMETER_BIT(i)) == 0) {
             if (table[i].fallback == MT_REQUIRED) {
                 complain_missing(errors, &table[i]);
                 proper = false;
             }
             continue;
         }
-        parameters->given |= MT_PARAMETER_BIT(i);
-        value = decode(encoded, &text);
+        value = decode(encoded[i], &text);
         if (text.failed) {
             errors->failed = true;
             proper = false;

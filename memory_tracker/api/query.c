@@ -126,6 +126,9 @@ void mt_query_decode(struct mt_buf *out, struct mt_slice encoded)
 
 bool mt_query_equal(struct mt_slice encoded, const char *text)
 {
+    /* as nearly everybody writes it */
+    if (mt_slice_equal(encoded, text))
+        return true;
     for (; *text != '\0'; text++) {
         if (next_byte(&encoded) != (unsigned char)*text)
             return false;

@@ -32,7 +32,7 @@ void mt_query_decode(struct mt_buf *out, struct mt_slice encoded);
 /* mt_query_is_plain: encoded is ASCII and decodes to itself. */
 bool mt_query_is_plain(struct mt_slice encoded);
 
-/* mt_query_equal: encoded decodes to exactly these characters, which are ASCII and not NUL. */
+/* mt_query_equal: encoded decodes to exactly these characters: ASCII, no NUL, `%` or `+`. */
 bool mt_query_equal(struct mt_slice encoded, const char *text);
 
 /*

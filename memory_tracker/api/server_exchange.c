@@ -413,7 +413,7 @@ static void answer_request(struct exchange *exchange, enum mt_reading reading)
         if (submit(exchange, &result.job))
             return;
         mt_response_fail(&exchange->response, MT_ERR_OVERLOADED);
-    } else {
+    } else if (result.kind == MT_ANSWER_BYTES) {
         mt_job_fini(&result.job);
     }
     exchange->held_bytes = hold_body(loop->server, &exchange->response);
