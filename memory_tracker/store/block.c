@@ -226,8 +226,11 @@ static enum mt_err compress(struct mt_block_codec *codec, const struct mt_buf *h
 
 void mt_block_codec_fini(struct mt_block_codec *codec)
 {
-    (void)ZSTD_freeCCtx(codec->compressor);
-    (void)ZSTD_freeDCtx(codec->decompressor);
+    /* most who record never had one, and need not have the library's code in memory */
+    if (codec->compressor != NULL)
+        (void)ZSTD_freeCCtx(codec->compressor);
+    if (codec->decompressor != NULL)
+        (void)ZSTD_freeDCtx(codec->decompressor);
     *codec = (struct mt_block_codec){0};
 }
 
