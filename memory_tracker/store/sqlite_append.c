@@ -131,14 +131,25 @@ static enum mt_err find_taker(struct append *append, struct taken *taken,
                               const struct mt_record *record, int64_t second,
                               struct sqlite_row *row, bool *found, struct mt_error *error)
 {
-    enum mt_err err = MT_OK;
+    struct sqlite_row sealed;
+    bool is_sealed = false;
+    enum mt_err err;
 
     *found = taken->has_loose && sqlite3_column_int64(taken->loose, 2) == second;
     if (!*found)
         return mt_sqlite_late_find(&append->late, append->host_id, second, record, row, found,
                                    error);
     err = mt_sqlite_read_row(append->store, taken->loose, MT_FIELD_ALL, row, error);
-    return err == MT_OK ? step_loose(append, taken, error) : err;
+    if (err == MT_OK)
+        err = step_loose(append, taken, error);
+    if (err != MT_OK || mt_record_is_repeat(record, &row->record))
+        return err;
+    /* it came late to a day that was damaged then, and is not the sealed one */
+    err = mt_sqlite_late_find(&append->late, append->host_id, second, record, &sealed, &is_sealed,
+                              error);
+    if (err == MT_OK && is_sealed && mt_record_is_repeat(record, &sealed.record))
+        *row = sealed;
+    return err;
 }
 
 /*

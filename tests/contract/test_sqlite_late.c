@@ -144,6 +144,8 @@ static void what_comes_late_to_a_damaged_day_is_kept(void **state)
                                               make_record("a", 180, 7), make_record("b", 120, 120),
                                               make_record("c", LATER, 1)};
 
+    const struct mt_record sealed_one = make_record("a", 180, 180);
+
     (void)snprintf(path, sizeof path, "%s/log", fixture->directory);
     assert_ok(mt_log_open("test", MT_LOG_WARNING, MT_LOG_TEXT, path, &error));
     fixture_exec(raw, "CREATE TEMP TABLE kept AS SELECT * FROM block_column WHERE id = 64;"
@@ -159,6 +161,8 @@ static void what_comes_late_to_a_damaged_day_is_kept(void **state)
 
     /* it can be read again: two records have their second twice, one of them is another */
     fixture_exec(raw, "UPDATE block_column SET data = (SELECT data FROM kept) WHERE id = 64");
+    append_all(store, records, EVENTS, again);
+    append_all(store, &sealed_one, 1, again);
     assert_int_equal(count_of(store, NULL, MT_OK), 2 * MINUTES + 2);
     assert_int_equal(follow(store, 1000, 180, 2 * MINUTES + 2), 180);
     assert_int_equal(follow(store, 1, 120, 2 * MINUTES + 2), 120);
