@@ -131,6 +131,7 @@ static enum mt_err find_taker(struct append *append, struct taken *taken,
                               const struct mt_record *record, int64_t second,
                               struct sqlite_row *row, bool *found, struct mt_error *error)
 {
+    struct mt_error failure = {0};
     struct sqlite_row sealed;
     bool is_sealed = false;
     enum mt_err err;
@@ -139,9 +140,13 @@ static enum mt_err find_taker(struct append *append, struct taken *taken,
     if (!*found)
         return mt_sqlite_late_find(&append->late, append->host_id, second, record, row, found,
                                    error);
-    err = mt_sqlite_read_row(append->store, taken->loose, MT_FIELD_ALL, row, error);
-    if (err == MT_OK)
-        err = step_loose(append, taken, error);
+    err = mt_sqlite_read_row(append->store, taken->loose, MT_FIELD_ALL, row, &failure);
+    /* whatever it is, its second is taken, and this is no reason to keep a queue waiting */
+    if (err == MT_ERR_CORRUPT)
+        row->record = (struct mt_record){.timestamp = second};
+    else if (err != MT_OK)
+        return mt_error_set(error, err, "%s", failure.text);
+    err = step_loose(append, taken, error);
     if (err != MT_OK || mt_record_is_repeat(record, &row->record))
         return err;
     /* it came late to a day that was damaged then, and is not the sealed one */

@@ -179,6 +179,32 @@ static void what_comes_late_to_a_damaged_day_is_kept(void **state)
     mt_store_close(store);
 }
 
+static void a_loose_record_that_cannot_be_read_stands_in_nobodys_way(void **state)
+{
+    static const enum mt_verdict again[] = {MT_VERDICT_REPEAT};
+    const struct fixture *fixture = *state;
+    struct mt_record late = make_record("a", 120, 120);
+    struct mt_store *store;
+    struct mt_outcome outcome;
+    sqlite3 *raw;
+
+    fixture_fill(fixture, 1, MINUTES);
+    store = fixture_open(fixture, false, 1000);
+    raw = fixture_raw(fixture->path);
+    fixture_exec(raw, "UPDATE memory_log SET boot_id = 99 WHERE timestamp = 120");
+    outcome = contract_append(store, &late, MT_CONFLICT_REPORT);
+    assert_int_equal(outcome.verdict, MT_VERDICT_CONFLICT);
+    outcome = contract_append(store, &late, MT_CONFLICT_MOVE);
+    assert_int_equal(outcome.verdict, MT_VERDICT_MOVED);
+    assert_int_equal(outcome.timestamp, 121);
+    outcome = contract_append(store, &late, MT_CONFLICT_MOVE);
+    assert_int_equal(outcome.verdict, MT_VERDICT_REPEAT);
+    late.timestamp = 121;
+    append_all(store, &late, 1, again);
+    (void)sqlite3_close(raw);
+    mt_store_close(store);
+}
+
 static int count_fetches(unsigned type, void *context, void *statement, void *text)
 {
     int *fetches = context;
@@ -309,6 +335,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(what_comes_late_to_a_damaged_day_is_kept),
+        FIXTURE_TEST(a_loose_record_that_cannot_be_read_stands_in_nobodys_way),
         FIXTURE_TEST(a_day_is_read_once_for_a_batch_that_goes_round_the_hosts),
         FIXTURE_TEST(what_is_too_large_is_not_read),
         FIXTURE_TEST(a_host_with_an_impossible_name_does_not_stop_the_rest),
