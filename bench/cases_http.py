@@ -92,7 +92,7 @@ def judge_by_cost(speed, cost):
         server, client = speed.shares(name)
         if client > MOST_CLIENT and server < MOST_CLIENT and "ceiling" in speed.wanted:
             cost.wanted = {"ceiling": 1 / speed.wanted["ceiling"]}
-            cost.notes.append(f"{speed.what}: wrk was the limit of {name}, so the CPU of an answer is judged, too")
+            cost.notes.append(f"{speed.what}: who asks was the limit of {name}, so the CPU of an answer is judged, too")
 
 
 def tail(bench):
@@ -123,22 +123,22 @@ def compressed(bench):
     for connections in bench.connections():
         row = Row("gzip", f"limit=99,999, {plural(connections, 'connection')}, gzip", "requests/s", MORE,
                   {"identity": 0.5})
-        contestants = {SUBJECT: (api, GZIP), "identity": (api, None)}
+        contestants = {SUBJECT: (api, GZIP, 200), "identity": (api, None, 200)}
         if "nginx" in servers:
-            contestants["nginx"] = (servers["nginx"], GZIP)
+            contestants["nginx"] = (servers["nginx"], GZIP, 200)
         compare_headers(bench, row, LONG, connections, contestants)
         rows.append(row)
     return rows
 
 
 def compare_headers(bench, row, question, connections, contestants):
-    """contestants: {name: (server, header of the request or None)}."""
-    def measure(server, header, seconds):
-        return lambda: {0: asked(bench, server, question, connections, bench.seconds(seconds), header)}
+    """contestants: {name: (server, header of the request or None, status of the answer)}."""
+    def measure(seconds, server, header, status):
+        return lambda: {0: asked(bench, server, question, connections, bench.seconds(seconds), header, status)}
 
-    for server, header in contestants.values():
-        bench.warm(measure(server, header, 1))
-    interleave(bench, {name: measure(*how, 2) for name, how in contestants.items()}, bench.rounds(5), {0: row})
+    for how in contestants.values():
+        bench.warm(measure(1, *how))
+    interleave(bench, {name: measure(2, *how) for name, how in contestants.items()}, bench.rounds(5), {0: row})
 
 
 def validators(bench):
@@ -160,11 +160,11 @@ def validators(bench):
             size.add(server.name, length_of(headers, body))
             if server is api:
                 size.add("200", whole)
-            conditions[server.name] = (server, f"If-None-Match: {tag}")
+            conditions[server.name] = (server, f"If-None-Match: {tag}", 304)
         rows.append(size)
         for connections in bench.connections():
             row = Row("validators", f"{name}, {plural(connections, 'connection')}, not modified", "requests/s", MORE)
-            compare_headers(bench, row, question, connections, {**conditions, "200": (api, None)})
+            compare_headers(bench, row, question, connections, {**conditions, "200": (api, None, 200)})
             rows.append(row)
     rows[0].notes.append("of ten records a 304 saves some hundred bytes, which cost next to nothing beside the"
                          " request and the answer as such; of 99,999 it saves all")

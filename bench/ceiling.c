@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <h2o.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -66,6 +67,8 @@ int main(int argc, char **argv)
     h2o_context_t context;
     h2o_hostconf_t *host;
 
+    /* of clients that go before all was sent */
+    (void)signal(SIGPIPE, SIG_IGN);
     h2o_config_init(&config);
     config.server_name = h2o_iovec_init(H2O_STRLIT("memory-tracker"));
     host = h2o_config_register_host(&config, h2o_iovec_init(H2O_STRLIT("default")), 65535);

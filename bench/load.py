@@ -1,18 +1,13 @@
-"""Asking the servers: as fast as they answer (wrk), and at a rate that does not wait for them."""
+"""Asking the servers: as fast as they answer, and at a rate that does not wait for them."""
 
 import json
 import os
-import re
 import subprocess
 import time
 
 from machine import time_of
 from results import Asked
 from servers import pinned
-
-# in seconds; the reference needs half a second for a long answer, times the connections that wait
-TIMEOUT = "120s"
-
 
 def output_of(command, env=None):
     """What a command prints; it has to succeed."""
@@ -36,21 +31,24 @@ def output_and_time_of(command):
     return text, took, usage.ru_utime + usage.ru_stime
 
 
-def asked(bench, server, question, connections, seconds, header=None):
-    """What wrk on the other CPU is answered, as Asked."""
-    url = f"http://127.0.0.1:{server.port}{server.target(question)}"
-    headers = ["-H", header] if header else []
+def words_to_ask(bench, server, question, connections, per_second, seconds, header, status):
+    return pinned(bench.load_cpu, [
+        bench.programs / "ask", server.port, connections, f"{per_second:.2f}", f"{seconds:g}", status,
+        server.target(question), *([header] if header else [])])
+
+
+def asked(bench, server, question, connections, seconds, header=None, status=200):
+    """What somebody on the other CPU is answered who asks again as soon as there is an answer."""
     before = time_of(server.process.pid)
-    text, took, client = output_and_time_of(pinned(bench.load_cpu, [
-        "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", TIMEOUT, *headers, url]))
+    text, took, client = output_and_time_of(
+        words_to_ask(bench, server, question, connections, 0, seconds, header, status))
     spent = time_of(server.process.pid) - before
-    wrong = re.search(r"Non-2xx or 3xx responses: \d+|Socket errors: .*", text)
     server.settle()
-    if wrong:
-        raise RuntimeError(f"{server.name}: {wrong.group()}")
-    rate = float(re.search(r"^Requests/sec:\s+([\d.]+)", text, re.MULTILINE).group(1))
-    answers = int(re.search(r"^\s+(\d+) requests in", text, re.MULTILINE).group(1))
-    return Asked(rate, spent * 1e6 / max(answers, 1), spent / took, client / took)
+    found = json.loads(text)
+    if found["refused"]:
+        raise RuntimeError(f"{server.name}: {text}")
+    return Asked(found["answered"] / found["seconds"], spent * 1e6 / max(found["answered"], 1), spent / took,
+                 client / took)
 
 
 def rate(*arguments):
@@ -60,9 +58,7 @@ def rate(*arguments):
 
 def latency(bench, server, question, connections, rate_asked, seconds):
     """{"50": microseconds, ...} at so many requests a second, counted from when each was due."""
-    text = output_of(pinned(bench.load_cpu, [
-        bench.programs / "open_loop", server.port, connections, f"{rate_asked:.2f}", f"{seconds:g}",
-        server.target(question)]))
+    text = output_of(words_to_ask(bench, server, question, connections, rate_asked, seconds, None, 200))
     server.settle()
     found = json.loads(text)
     if found["refused"] or found["answered"] < found["asked"]:

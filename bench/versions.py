@@ -5,7 +5,7 @@ import subprocess
 
 from histories import versions_of
 
-PACKAGES = ("libh2o-evloop-dev", "libsqlite3-0", "libzstd1", "sysstat", "procps", "wrk", "python3")
+PACKAGES = ("libh2o-evloop-dev", "libsqlite3-0", "libzstd1", "sysstat", "procps", "python3")
 WHEELS = ("fastapi", "pydantic", "uvicorn", "gunicorn")
 
 

@@ -12,8 +12,8 @@ build_packages=(
 image_packages=(tini)
 # to run the unit tests
 unit_packages=(libcmocka-dev)
-# what script/bench compares with, and by; libpcre2-8-0 is for nginx, which is only unpacked
-bench_packages=(libpcre2-8-0 procps python3 python3-psutil python3-venv sysstat util-linux wrk)
+# what script/bench compares with; libpcre2-8-0 is for nginx, which is only unpacked
+bench_packages=(libpcre2-8-0 procps python3 python3-psutil python3-venv sysstat util-linux)
 # to run the tests of a gcc build
 test_packages=(
     "${unit_packages[@]}" "${bench_packages[@]}" ccache clang-format curl mandoc openssl python3 python3-bson

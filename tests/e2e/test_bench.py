@@ -201,7 +201,7 @@ def test_who_asks_may_be_the_limit():
     assert verdict(*rows(0.6, 0.6)) == GOOD
     speed, cost = rows(0.8, 1.0)
     assert verdict(speed, cost) == MISSED and speed.is_met("ceiling")
-    assert "80% / 100%" in report.row_as_text(speed) and "wrk was the limit" in report.row_as_text(cost)
+    assert "80% / 100%" in report.row_as_text(speed) and "who asks was the limit" in report.row_as_text(cost)
 
 
 def test_the_ratio_is_that_of_the_rounds():
@@ -245,7 +245,7 @@ def test_the_document_takes_what_was_measured(tmp_path):
     def write(day, machine_now, *rows):
         return report.write_document(document, {
             "machine": {**machine_now, "server_cpu": 1, "load_cpu": 0}, "time": f"{day}T00:00:00+00:00",
-            "versions": {"memory-tracker": "1.2", "commit": "abc", "wrk": "4"}, "took_s": {"tail": 61.2},
+            "versions": {"memory-tracker": "1.2", "commit": "abc", "gcc": "4"}, "took_s": {"tail": 61.2},
             "left_out": ["nginx"], "failed": {}, "rows": rows}, ["tail", "full", "year"])
 
     def row(case, median, noise=()):
@@ -265,7 +265,7 @@ def test_the_document_takes_what_was_measured(tmp_path):
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "of another day" not in text
     assert "| limit=10 (requests/s) | memory-tracker | 1,000 | 990 to 1,010 |" in text
     assert "| ceiling | 1,020 |  | 0.98 | at least 0.95 | met |" in text
-    assert "Versions: memory-tracker 1.2, commit abc, wrk 4.\nLeft out: nginx.\n" in text
+    assert "Versions: memory-tracker 1.2, commit abc, gcc 4.\nLeft out: nginx.\n" in text
     assert "Measured in 61 s at abc." in text and here["disk"] in text
     assert "| tail | limit=10, against ceiling | at least 0.95 | 0.98 |  | met by 2,000 |" in text
     assert text.index("### tail, 2026-01-01") < text.index("### full, 2026-01-01")
