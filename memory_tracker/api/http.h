@@ -24,7 +24,8 @@ struct mt_request {
     enum mt_method method;
     struct mt_slice path;  /* as sent, up to the first `?`, still percent-encoded */
     struct mt_slice query; /* as sent, after the first `?`; length 0 if there is none */
-    /* values of headers; length 0 where there is none, or where it was sent twice */
+    /* values of headers; length 0 where there is none, or where one that is no list was sent twice
+     */
     struct mt_slice authorization;
     struct mt_slice content_type;
     struct mt_slice content_encoding;

@@ -389,7 +389,7 @@ static enum mt_err resize(struct mt_keeper *keeper, struct mt_error *error)
     if (mt_keeper_is_short(keeper) && present > least + MT_WINDOW_SEGMENT)
         return shrink(keeper, present / 4 * 3 > least ? present / 4 * 3 : least, error);
     /* not for a little, which may be asked for again */
-    if (present > wished + wished / 4 + 2 * MT_WINDOW_SEGMENT)
+    if (present > wished + wished / 4 + 2 * (size_t)MT_WINDOW_SEGMENT)
         return shrink(keeper, wished, error);
     if (present < wished && !mt_window_is_whole(keeper->window))
         return grow(keeper, present, wished, error);

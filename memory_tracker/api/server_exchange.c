@@ -310,18 +310,43 @@ static bool submit(struct exchange *exchange, struct mt_job *job)
     return true;
 }
 
-/* Headers that handlers may see. One that is sent twice counts for nothing: who knows which one
- * somebody before us looked at. */
-static void read_headers(const h2o_req_t *req, struct mt_request *request)
+/* A list that was sent in several lines is all of them (RFC 9110, 5.3). */
+static struct mt_slice join_lines(h2o_req_t *req, const h2o_token_t *name)
+{
+    size_t length = 0;
+    char *text;
+    char *at;
+
+    for (size_t i = 0; i < req->headers.size; i++)
+        if (req->headers.entries[i].name == &name->buf)
+            length += req->headers.entries[i].value.len + 1;
+    text = at = h2o_mem_alloc_pool(&req->pool, length);
+    for (size_t i = 0; i < req->headers.size; i++) {
+        const h2o_header_t *header = &req->headers.entries[i];
+
+        if (header->name != &name->buf)
+            continue;
+        memcpy(at, header->value.base, header->value.len);
+        at += header->value.len;
+        *at++ = ',';
+    }
+    return (struct mt_slice){text, length};
+}
+
+/* Headers that handlers may see. One that is sent twice counts for nothing where it is no list: who
+ * knows which one somebody before us looked at. */
+static void read_headers(h2o_req_t *req, struct mt_request *request)
 {
     const struct {
         const h2o_token_t *name;
         struct mt_slice *value;
-    } wanted[] = {{H2O_TOKEN_ACCEPT_ENCODING, &request->accept_encoding},
-                  {H2O_TOKEN_IF_NONE_MATCH, &request->if_none_match},
-                  {H2O_TOKEN_AUTHORIZATION, &request->authorization},
-                  {H2O_TOKEN_CONTENT_TYPE, &request->content_type},
-                  {H2O_TOKEN_CONTENT_ENCODING, &request->content_encoding}};
+        bool is_list;
+    } wanted[] = {{H2O_TOKEN_ACCEPT_ENCODING, &request->accept_encoding, true},
+                  {H2O_TOKEN_IF_NONE_MATCH, &request->if_none_match, true},
+                  {H2O_TOKEN_AUTHORIZATION, &request->authorization, false},
+                  {H2O_TOKEN_CONTENT_TYPE, &request->content_type, false},
+                  {H2O_TOKEN_CONTENT_ENCODING, &request->content_encoding, false}};
+    bool again[sizeof wanted / sizeof wanted[0]] = {false};
     bool seen[sizeof wanted / sizeof wanted[0]] = {false};
 
     for (size_t i = 0; i < req->headers.size; i++) {
@@ -332,12 +357,16 @@ static void read_headers(const h2o_req_t *req, struct mt_request *request)
                 continue;
             *wanted[j].value = seen[j] ? (struct mt_slice){NULL, 0}
                                        : (struct mt_slice){header->value.base, header->value.len};
+            again[j] = seen[j];
             seen[j] = true;
         }
     }
+    for (size_t j = 0; j < sizeof wanted / sizeof wanted[0]; j++)
+        if (again[j] && wanted[j].is_list)
+            *wanted[j].value = join_lines(req, wanted[j].name);
 }
 
-static void read_request(const h2o_req_t *req, struct mt_request *request)
+static void read_request(h2o_req_t *req, struct mt_request *request)
 {
     static const struct {
         struct mt_slice name;
