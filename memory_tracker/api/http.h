@@ -10,6 +10,7 @@
 
 #include "api/conditional.h"
 #include "api/parameter.h"
+#include "api/recent.h"
 #include "api/tokens.h"
 #include "api/view.h"
 #include "base/buf.h"
@@ -109,13 +110,13 @@ struct mt_logs_query {
 
 /* What a request of another program of ours comes to: pushed records, the store protocol. */
 struct mt_remote {
-    struct mt_grant grant;
-    struct mt_parameters parameters;
     struct mt_buf query; /* as sent; owned */
     struct mt_buf body;  /* as sent; owned */
     bool body_is_gzip;
-    bool body_is_lines; /* x-ndjson; else JSON */
-    bool may_gzip;      /* the answer may be compressed */
+    bool body_is_lines;    /* x-ndjson; else JSON */
+    bool may_gzip;         /* the answer may be compressed */
+    struct mt_grant grant; /* of its token; name is "" where it needed none */
+    struct mt_parameters parameters;
 };
 
 /* Work for a worker thread: a value that owns all it needs; freed by mt_job_fini. */
@@ -136,7 +137,6 @@ struct mt_job {
                       struct mt_response *response);
     struct mt_view *view; /* referred to: has the answer, the store is not needed; or NULL */
     struct mt_logs_query logs;
-    struct mt_remote remote;
     bool writes;   /* wants a store that may be written */
     bool is_large; /* may take long: quick jobs need not wait behind it */
     int64_t now_s; /* the clock when the request came */
@@ -144,6 +144,7 @@ struct mt_job {
     int64_t deadline_ms; /* monotonic; see mt_query */
     bool (*cancelled)(void *context);
     void *cancel_context;
+    struct mt_remote remote; /* last: see mt_api_answer */
 };
 
 /* mt_job_fini: frees what the job owns; accepts a zeroed one, and one that is freed already. */
@@ -157,9 +158,9 @@ enum mt_answer_kind {
 
 struct mt_answer {
     enum mt_answer_kind kind;
+    int64_t reach; /* how many records it is about, from the newest one back; 0: of none */
     struct mt_response response; /* initialised by the callee in either case */
     struct mt_job job;
-    int64_t reach; /* how many records it is about, from the newest one back; 0: of none */
 };
 
 /* What handlers may know of the process. */
@@ -169,6 +170,7 @@ struct mt_api_state {
     const struct mt_tokens *tokens; /* NULL: nobody may push or read the store over HTTP */
     struct mt_view *view;           /* all there is as of now; NULL: only the store knows */
     struct mt_packer *packer;       /* the thread's; NULL where there is no view */
+    struct mt_recent *recent;       /* of the view; may be NULL */
 };
 
 /*

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/recent.h"
 #include "api/threads.h"
 #include "api/view.h"
 #include "store/stamp.h"
@@ -35,6 +36,7 @@ struct mt_news {
 struct mt_lease {
     struct mt_view *view;
     size_t users;
+    struct mt_recent recent; /* the page of view that was answered last */
 };
 
 /* mt_lease_take: one user more; returns lease. mt_lease_return: one less; the last one frees it. */

@@ -1,3 +1,6 @@
+#include <stddef.h>
+#include <string.h>
+
 #include "api/handler.h"
 #include "api/query.h"
 
@@ -102,7 +105,10 @@ static void answer_route(const struct route *route, const struct mt_request *req
 void mt_api_answer(const struct mt_request *request, const struct mt_api_state *state,
                    struct mt_answer *answer)
 {
-    *answer = (struct mt_answer){.kind = MT_ANSWER_BYTES};
+    /* but for what is large and set only where it is read */
+    memset(answer, 0, offsetof(struct mt_answer, job.remote.grant));
+    answer->job.remote.grant.name[0] = '\0';
+    answer->kind = MT_ANSWER_BYTES;
     mt_response_init(&answer->response);
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         if (is_path(request->path, routes[i].path)) {

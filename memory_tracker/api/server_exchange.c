@@ -420,11 +420,14 @@ static void answer_request(struct exchange *exchange, enum mt_reading reading)
     struct mt_api_state state = {.draining = loop->phase != SERVING,
                                  .now_s = exchange->now_s,
                                  .tokens = loop->tokens.tokens,
-                                 .view = is_current ? loop->reader->lease->view : NULL,
                                  .packer = &loop->packer};
     struct mt_request request;
     struct mt_answer result;
 
+    if (is_current) {
+        state.view = loop->reader->lease->view;
+        state.recent = &loop->reader->lease->recent;
+    }
     read_request(exchange->req, &request);
     mt_api_answer(&request, &state, &result);
     if (result.kind == MT_ANSWER_JOB && result.job.from_view != NULL &&
