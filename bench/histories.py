@@ -7,16 +7,18 @@ import sqlite3
 import struct
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 from load import output_of
 
 SADC = "/usr/lib/sysstat/sadc"
-# what decides what is in the files that are kept; made by other sources they are made anew
-SOURCES = ("bench/history.c", "bench/model.[ch]", "bench/histories.py", "memory_tracker/record/record.[ch]",
-           "memory_tracker/record/field.def", "memory_tracker/store/block*.[ch]", "memory_tracker/store/sqlite*.[ch]")
-# and what others' files are made by
+# what decides what is in the files that are kept, besides what this build makes of them; made by
+# others they are made anew
+SOURCES = ("bench/history.c", "bench/model.[ch]", "bench/histories.py")
 MAKERS = ("libsqlite3-0", "libzstd1", "sysstat")
+# a small history that tells builds apart: its records and the second in which it ends
+SAMPLE, SAMPLE_END = 12000, 1600000000
 # seconds of a block of Prometheus, as in history.c
 SPAN_S = 486 * 3600
 
@@ -47,24 +49,40 @@ def remove(path):
         path.unlink(missing_ok=True)
 
 
-def generation(root):
-    """A name for the sources that histories are made by."""
+def content_of(store):
+    """A hash of what is in an SQLite file of ours, and of its size, but for what is drawn by lot."""
+    found = hashlib.sha256(str(size_of(store)).encode())
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
+        for line in database.iterdump():
+            if not line.startswith('INSERT INTO "meta"'):
+                found.update(line.encode())
+    return found.hexdigest()
+
+
+def generation(bench):
+    """A name for how histories are made: by these sources, and by a build that makes these files."""
+    root = bench.here.parent
     found = hashlib.sha256(versions_of(MAKERS).encode())
     for pattern in SOURCES:
         files = sorted(root.glob(pattern))
         assert files, pattern
         for path in files:
             found.update(path.read_bytes())
+    for how in ("sealed", "loose"):
+        sample = bench.scratch / f"{how}.sample.db"
+        output_of([bench.programs / "history", how, f"sqlite:{sample}", "busy", 3, SAMPLE, SAMPLE_END])
+        found.update(content_of(sample).encode())
+        sample.unlink()
     return found.hexdigest()[:12]
 
 
 class Histories:
     def __init__(self, bench):
         self.bench = bench
-        self.directory = bench.work / "histories" / generation(bench.here.parent)
+        self.directory = bench.work / "histories" / generation(bench)
         if not self.directory.exists():
             if self.directory.parent.exists():
-                bench.say("the histories were made by other sources: they are made anew")
+                bench.say("the histories were made in another way: they are made anew")
             shutil.rmtree(self.directory.parent, ignore_errors=True)
             self.directory.mkdir(parents=True)
         # before any thread asks for it

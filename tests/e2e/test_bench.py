@@ -20,7 +20,7 @@ import machine  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 from cases_http import judge_by_cost  # noqa: E402
-from histories import Histories  # noqa: E402
+from histories import Histories, content_of  # noqa: E402
 from run import CASES, GOOD, MISSED, NOISY, judge  # noqa: E402
 
 
@@ -92,8 +92,12 @@ def test_every_case_works(bench, tmp_path):
 
 
 def test_what_is_kept_is_made_anew_when_it_changed(tmp_path):
+    if sanitizer():
+        not_in_this_build("nothing is measured with a sanitizer")
     said = []
-    histories = Histories(SimpleNamespace(work=tmp_path, here=ROOT / "bench", say=said.append))
+    bench = SimpleNamespace(work=tmp_path, scratch=tmp_path, here=ROOT / "bench", say=said.append,
+                            programs=program_path("x").parents[1] / "bench")
+    histories = Histories(bench)
     made = []
 
     def make(path):
@@ -104,15 +108,25 @@ def test_what_is_kept_is_made_anew_when_it_changed(tmp_path):
     def keep():
         return histories.keep("name", make)
 
-    assert keep() == keep() and len(made) == 1
+    # the same build makes the same again
+    assert keep() == Histories(bench).keep("name", make) == keep() and len(made) == 1
     (keep() / "file").write_text("123")
     assert (keep() / "file").read_text() == "12" and len(made) == 2
     assert "name is not as it was made" in said
-    # nor are those of other sources used
+    # what another made is not used
     histories.directory.rename(histories.directory.with_name("other"))
-    Histories(SimpleNamespace(work=tmp_path, here=ROOT / "bench", say=said.append)).keep("name", make)
+    Histories(bench).keep("name", make)
     assert len(made) == 3 and [path.name for path in (tmp_path / "histories").iterdir()] == [
         histories.directory.name]
+    # and another it is that makes other files
+    store = tmp_path / "store.db"
+    names = []
+    for profile, records in [("busy", 100), ("busy", 100), ("usual", 100), ("busy", 101)]:
+        subprocess.run([bench.programs / "history", "sealed", f"sqlite:{store}", profile, "1", str(records),
+                        "1600000000"], check=True)
+        names.append(content_of(store))
+        store.unlink()
+    assert names[0] == names[1] and len(set(names)) == 3
 
 
 def test_a_noisy_machine_is_refused(bench):
