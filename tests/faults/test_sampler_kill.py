@@ -121,16 +121,26 @@ def settle(bench, check_first):
     bench.check()
 
 
+# Who is killed before one of these leaves what is left by who is killed before the next other call: they
+# change no file, and a lock goes with its process.
+CHANGES_NOTHING = re.compile(
+    r"(access|brk|close|fcntl|fstat|geteuid|getpid|getrandom|gettimeofday|lseek|lstat|mmap|mprotect"
+    r"|munmap|newfstatat|pread64|prlimit64|read|rt_sigaction|rt_sigprocmask|stat|sysinfo|uname)\(")
+
+
 def system_calls(trace):
-    """(name, how many of that name up to here) of each call from the first that names a database on."""
+    """(name, how many of that name up to here) of each call from the first that names a database on,
+    but for those that change nothing."""
     counts = collections.Counter()
     points = []
+    begun = False
     for line in trace.splitlines():
         match = re.match(r"(\w+)\(", line)
         if match is None:
             continue
         counts[match[1]] += 1
-        if points or (".db" in line and match[1] != "execve"):
+        begun = begun or (".db" in line and match[1] != "execve")
+        if begun and CHANGES_NOTHING.match(line) is None:
             points.append((match[1], counts[match[1]]))
     return points
 
@@ -158,7 +168,7 @@ def test_killed_before_each_system_call(tmp_path, prepare):
     bench = bench_like_pattern()
     assert bench.finish(bench.start("strace", "-qq", "-s", "256", "-o", tmp_path / "trace"))
     points = system_calls((tmp_path / "trace").read_text())
-    assert len(points) > 40
+    assert len(points) > 25
     killed = 0
     for number, (name, count) in enumerate(points):
         bench = bench_like_pattern()
