@@ -80,6 +80,9 @@ uint64_t contract_random(uint64_t *state);
 uint64_t contract_seed(void);
 int contract_rounds(void);
 
+/* With sanitizers each step takes some ten times as long, and what they look for shows in fewer. */
+bool contract_is_sanitized(void);
+
 /* A record of a random host, mostly one that a store takes, mostly with few fields. */
 struct mt_record contract_random_record(uint64_t *random, int64_t timestamp);
 

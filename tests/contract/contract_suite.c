@@ -50,6 +50,13 @@ struct mt_store *contract_open(const struct contract *contract, bool read_only, 
     return store;
 }
 
+bool contract_is_sanitized(void)
+{
+    const char *sanitizer = getenv("MT_SANITIZE");
+
+    return sanitizer != NULL && *sanitizer != '\0';
+}
+
 int contract_setup(void **state)
 {
     struct contract *contract = calloc(1, sizeof *contract);

@@ -136,13 +136,10 @@ static void remove_place(const char *uri)
 
 int main(void)
 {
-    const char *sanitizer = getenv("MT_SANITIZE");
-    /* what threads do to each other shows in few records, and each takes ten times as long there */
     const struct contract_kind kind = {.name = "http",
                                        .make_place = make_place,
                                        .remove_place = remove_place,
-                                       .small =
-                                           sanitizer != NULL && strcmp(sanitizer, "thread") == 0};
+                                       .small = contract_is_sanitized()};
 
     mt_store_use_modules();
     return contract_run(&kind);

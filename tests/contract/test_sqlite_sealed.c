@@ -87,8 +87,10 @@ static void remove_place(const char *uri)
 
 int main(void)
 {
-    const struct contract_kind kind = {
-        .name = "sqlite_sealed", .make_place = make_place, .remove_place = remove_place};
+    const struct contract_kind kind = {.name = "sqlite_sealed",
+                                       .make_place = make_place,
+                                       .remove_place = remove_place,
+                                       .small = contract_is_sanitized()};
     int failed;
 
     sealed_ops = mt_sqlite_ops;
