@@ -48,7 +48,8 @@ struct day {
     uint64_t sum;                 /* of their marks of arrival */
     struct moved *moved;          /* of the records, which belong to another second */
     size_t moved_count;
-    bool has_twins; /* a second has two records, and no other one is free */
+    bool is_elsewhere; /* a record that is dropped is there, at another second */
+    bool has_twins;    /* a second has two records, and no other one is free */
 };
 
 static bool is_over(void *context)
@@ -222,14 +223,21 @@ static int by_time(const void *a, const void *b)
     return (left->seq > right->seq) - (left->seq < right->seq);
 }
 
-/* puts a record at the first free second after its own; false: there is none in this day */
-static bool move(struct day *day, struct sqlite_row row, struct moved *moved)
+/* puts a record at the first free second after its own, if it is not at one before, where it was
+ * put when it first came; false: none is free in this day */
+static bool move(struct day *day, struct sqlite_row row)
 {
+    struct moved *moved = &day->moved[day->moved_count];
     struct sqlite_row *rows = day->rows.rows;
     int64_t second = row.record.timestamp;
     size_t at = 0;
 
     while (at < day->rows.count && rows[at].record.timestamp <= second) {
+        if (rows[at].record.timestamp == second &&
+            mt_record_is_repeat(&row.record, &rows[at].record)) {
+            day->is_elsewhere = true;
+            return true;
+        }
         if (rows[at].record.timestamp == second)
             second++;
         at++;
@@ -237,6 +245,7 @@ static bool move(struct day *day, struct sqlite_row row, struct moved *moved)
     if (second / MT_BLOCK_SECONDS != day->key.day)
         return false;
     *moved = (struct moved){row.record.timestamp, second};
+    day->moved_count++;
     row.record.timestamp = second;
     memmove(&rows[at + 1], &rows[at], (day->rows.count - at) * sizeof *rows);
     rows[at] = row;
@@ -274,10 +283,8 @@ static enum mt_err part_twins(struct sqlite_store *store, struct day *day, struc
         return mt_error_set(error, MT_ERR_NO_MEMORY, "store %s: seal: out of memory",
                             store->file.path);
     }
-    for (size_t i = 0; i < other_count && !day->has_twins; i++) {
-        day->has_twins = !move(day, others[i], &day->moved[i]);
-        day->moved_count++;
-    }
+    for (size_t i = 0; i < other_count && !day->has_twins; i++)
+        day->has_twins = !move(day, others[i]);
     free(others);
     return MT_OK;
 }
@@ -372,7 +379,7 @@ static enum mt_err replace(struct sqlite_store *store, const struct day *day,
     if (err == MT_OK)
         err = mt_sqlite_run(&store->file, statement, error);
     /* who follows the order of arrival has passed the records that are elsewhere now */
-    if (err == MT_OK && day->moved_count > 0)
+    if (err == MT_OK && (day->moved_count > 0 || day->is_elsewhere))
         err = mt_sqlite_exec(&store->file, "UPDATE meta SET generation = random()", error);
     return err == MT_OK
                ? mt_sqlite_count_less(store, day->key.host_id, day->key.day, day->loose, error)

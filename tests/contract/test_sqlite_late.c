@@ -179,6 +179,32 @@ static void what_comes_late_to_a_damaged_day_is_kept(void **state)
     mt_store_close(store);
 }
 
+/* A record that was moved, came again while its day was damaged, and is there twice since. */
+static void what_was_moved_and_comes_again_is_kept_once(void **state)
+{
+    static const enum mt_verdict kept[] = {MT_VERDICT_NEW};
+    const struct fixture *fixture = *state;
+    const struct mt_record other = make_record("a", 180, 7);
+    struct mt_store *store;
+    struct mt_outcome outcome;
+    sqlite3 *raw;
+
+    fixture_fill(fixture, 1, MINUTES);
+    store = fixture_open(fixture, false, 1000);
+    outcome = contract_append(store, &other, MT_CONFLICT_MOVE);
+    assert_int_equal(outcome.timestamp, 181);
+    seal(store);
+    raw = fixture_raw(fixture->path);
+    fixture_exec(raw, "CREATE TEMP TABLE kept AS SELECT * FROM block_column WHERE id = 64;"
+                      "UPDATE block_column SET data = x'00' WHERE id = 64");
+    append_all(store, &other, 1, kept);
+    fixture_exec(raw, "UPDATE block_column SET data = (SELECT data FROM kept) WHERE id = 64");
+    seal(store);
+    assert_int_equal(count_of(store, "a", MT_OK), MINUTES + 1);
+    (void)sqlite3_close(raw);
+    mt_store_close(store);
+}
+
 static void a_loose_record_that_cannot_be_read_stands_in_nobodys_way(void **state)
 {
     static const enum mt_verdict again[] = {MT_VERDICT_REPEAT};
@@ -335,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_TEST(what_comes_late_to_a_damaged_day_is_kept),
+        FIXTURE_TEST(what_was_moved_and_comes_again_is_kept_once),
         FIXTURE_TEST(a_loose_record_that_cannot_be_read_stands_in_nobodys_way),
         FIXTURE_TEST(a_day_is_read_once_for_a_batch_that_goes_round_the_hosts),
         FIXTURE_TEST(what_is_too_large_is_not_read),
