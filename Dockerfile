@@ -101,5 +101,5 @@ COPY --from=build /source /source
 COPY tests /source/tests
 WORKDIR /source
 RUN cmake --preset release -DMT_TESTS=ON && \
-    cmake --build --preset release && \
+    cmake --build --preset release --target mt_unit_tests && \
     ctest --test-dir build/release -L '^unit$' --output-on-failure --no-tests=error
