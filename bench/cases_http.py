@@ -138,7 +138,8 @@ def compare_headers(bench, row, question, connections, contestants):
 
     for how in contestants.values():
         bench.warm(measure(1, *how))
-    interleave(bench, {name: measure(2, *how) for name, how in contestants.items()}, bench.rounds(5), {0: row})
+    interleave(bench, {name: measure(2, *how) for name, how in contestants.items()},
+               bench.rounds(5 if row.wanted else 3), {0: row})
 
 
 def validators(bench):

@@ -148,13 +148,18 @@ class Row:
         }
 
 
+def spare_of(rounds):
+    """How many rounds are measured again at most."""
+    return (rounds + 1) // 2
+
+
 def interleave(bench, contestants, rounds, rows):
     """Measures A B A B; a round in which somebody disturbed the machine is done again, for a while.
 
     contestants: {name: function that measures once and returns {row's name: figure or Asked, or a list
     of them}}; rows: {name: Row}.
     """
-    spare = rounds
+    spare = spare_of(rounds)
     done = 0
     while done < rounds:
         bench.watch.begin()
@@ -179,7 +184,7 @@ def interleave(bench, contestants, rounds, rows):
 def in_batches(bench, measure, batches, rows):
     """Calls measure(), which returns [(contestant, {row's name: figure})], so many times; what somebody
     disturbed is measured again, for a while. For what is interleaved by a program of its own."""
-    spare = batches
+    spare = spare_of(batches)
     done = 0
     while done < batches:
         bench.watch.begin()

@@ -9,12 +9,14 @@ import subprocess
 import time
 from pathlib import Path
 
-from machine import time_of
+from machine import processes, time_of
 
 HERE = Path(__file__).resolve().parent
 START_S = 60
 # how long the reference may work for those who are gone
 PATIENCE_S = 1.0
+# and how long it does nothing when it is done
+STILL_S = 0.3
 SHORT, LONG = "/memory-logs?limit=10", "/memory-logs?limit=99999"
 
 
@@ -47,8 +49,6 @@ class Server:
     """Runs from `with` to its end. targets: {SHORT or LONG: the path that it is asked by}."""
 
     name = ""
-    ends_by = signal.SIGTERM
-
     def __init__(self, bench):
         self.bench = bench
         self.port = 0
@@ -88,7 +88,7 @@ class Server:
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(self.ends_by)
+            self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -226,8 +226,6 @@ class Reference(Server):
     """FastAPI on gunicorn with one uvicorn worker, on uvloop and httptools."""
 
     name = "reference"
-    # the worker ends at once, and its parent sees to it
-    ends_by = signal.SIGQUIT
 
     def __init__(self, bench, database):
         super().__init__(bench)
@@ -242,11 +240,27 @@ class Reference(Server):
 
     def settle(self):
         """It works on for half a minute for connections that are gone; then another takes its place."""
-        before, deadline = None, time.monotonic() + PATIENCE_S
-        while (now := time_of(self.process.pid)) != before:
-            if time.monotonic() > deadline:
-                self.stop()
-                self.__enter__()
+        before, since = None, time.monotonic()
+        deadline = since + PATIENCE_S
+        while time.monotonic() - since < STILL_S:
+            if (now := time_of(self.process.pid)) != before:
+                before, since = now, time.monotonic()
+            if since > deadline:
+                # gunicorn sees to it that there is another
+                self.kill_worker()
+                wait_for(self.is_ready, f"{self.name} to answer")
                 return
-            before = now
-            time.sleep(0.05)
+            time.sleep(0.02)
+
+    def kill_worker(self):
+        """By its parent's eyes, so that its CPU time stays known."""
+        for pid, (parent, _) in processes().items():
+            if parent == self.process.pid:
+                os.kill(pid, signal.SIGKILL)
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            # or it would finish what nobody waits for; from now on there is not another
+            self.process.send_signal(signal.SIGTERM)
+            self.kill_worker()
+        super().stop()

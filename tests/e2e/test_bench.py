@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,17 @@ import results  # noqa: E402
 from cases_http import judge_by_cost  # noqa: E402
 from histories import Histories, content_of  # noqa: E402
 from run import CASES, GOOD, MISSED, NOISY, judge  # noqa: E402
+
+
+def still_running(work):
+    """Command lines of programs that work in that directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().decode(errors="replace").replace("\0", " "))
+        except OSError:
+            continue
+    return [line for line in found if f"{work}/" in line and "bench/run.py" not in line]
 
 
 @pytest.fixture
@@ -47,6 +59,7 @@ def bench(tmp_path):
         assert done.returncode in (GOOD, MISSED, NOISY), done.stdout + done.stderr
         left = [path.name for path in work.iterdir() if path.name.startswith("run-")]
         assert not left
+        assert not still_running(work)
         return done.returncode, done.stdout + done.stderr, json.loads((tmp_path / "run.json").read_text())
 
     return run
