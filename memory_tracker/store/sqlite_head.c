@@ -10,7 +10,7 @@ enum {
     FORMAT_OFFSET = 18,
     COUNTER_OFFSET = 24,
     HEAD_SIZE = COUNTER_OFFSET + 4,
-    MAP_SIZE = 4096, /* no page of memory is smaller, and no database without its first 4 KiB */
+    MAP_SIZE = 4096, /* no page of memory is smaller */
 };
 
 bool mt_sqlite_head_read(sqlite3_file *file, struct mt_sqlite_head *head)
@@ -36,13 +36,15 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     const unsigned char *address = info->si_addr;
     int errno_before = errno;
 
-    (void)number;
     (void)context;
-    if (page == NULL || address < page || address >= page + MAP_SIZE ||
+    if (info->si_code <= 0 || page == NULL || address < page || address >= page + MAP_SIZE ||
         mmap((void *)page, MAP_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-            MAP_FAILED)
+            MAP_FAILED) {
         /* none of ours: it comes again, to whoever was to have it */
         (void)sigaction(SIGBUS, &before, NULL);
+        if (info->si_code <= 0)
+            (void)raise(number);
+    }
     errno = errno_before;
 }
 

@@ -1,8 +1,10 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -216,6 +218,28 @@ static void test_locks_outlive_whoever_stops_watching(void **state)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+/* Whoever sends the signal means the process: it is not for the watch to swallow. */
+static void test_a_bus_error_that_is_sent_ends_the_process(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mt_stamp_watch *watch;
+    int status = 0;
+    pid_t child;
+
+    fixture_fill(fixture, 1, 3);
+    child = fork();
+    if (child == 0) {
+        (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+        (void)signal(SIGBUS, SIG_DFL);
+        watch = watch_it(fixture);
+        if (mt_stamp_watch_read(watch) != 0)
+            (void)raise(SIGBUS);
+        _exit(0);
+    }
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+}
+
 static void test_what_is_under_way_is_no_stamp_of_the_store(void **state)
 {
     struct fixture *fixture = *state;
@@ -256,6 +280,7 @@ int main(void)
         FIXTURE_TEST(test_a_file_with_a_log_beside_it_has_no_stamp),
         FIXTURE_TEST(test_a_file_that_is_cut_off_has_no_stamp_until_it_is_back),
         FIXTURE_TEST(test_locks_outlive_whoever_stops_watching),
+        FIXTURE_TEST(test_a_bus_error_that_is_sent_ends_the_process),
         FIXTURE_TEST(test_what_is_under_way_is_no_stamp_of_the_store),
         FIXTURE_TEST(test_other_kinds_have_none),
     };
