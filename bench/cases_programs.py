@@ -93,7 +93,8 @@ def sizes(bench, history):
     }
     rows = {name: Row("start", text, "KiB", LESS, {None: 8 * 1024} if name == "idle" else None,
                       most_spread=float("inf"), is_timed=False) for name, text in what.items()}
-    rows["loop"].notes.append(f"a further loop: what {MANY_LOOPS} loops take more than {FEW_LOOPS}, each after it has answered")
+    rows["loop"].notes.append(f"a further loop: what {MANY_LOOPS} loops take more than {FEW_LOOPS} after they have"
+                              " answered")
     rows["window"].notes.append(f"10,000 records: what a window of {most:,} takes more than one of {fewer:,}")
 
     def measure():

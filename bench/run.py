@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -152,17 +153,21 @@ def parse_options(arguments):
 
 
 def prepare(bench):
-    """Makes all histories that are not there."""
-    for how in ("sealed", "loose"):
-        for profile in cases_history.PROFILES:
-            bench.histories.store(how, profile, 1, bench.year)
-    if bench.has("reference"):
-        bench.histories.reference("usual", bench.year)
+    """Makes all histories that are not there, the largest first."""
+    make = bench.histories
+    work = [lambda point=point: make.store("sealed", "usual", point[1], point[0])
+            for point in reversed(bench.growth_points())]
     if bench.has("prometheus"):
-        bench.histories.prometheus("usual", bench.year)
+        work.append(lambda: make.prometheus("usual", bench.year))
+    work += [lambda how=how, profile=profile: make.store(how, profile, 1, bench.year)
+             for how in ("sealed", "loose") for profile in cases_history.PROFILES]
     if bench.has("sadc"):
-        bench.histories.sar(bench.year)
-    cases_history.growth_paths(bench)
+        work.append(lambda: make.sar(bench.year))
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(one) for one in work]:
+            done.result()
+    if bench.has("reference"):
+        make.reference("usual", bench.year)
 
 
 def measure(bench, names):
