@@ -1,5 +1,6 @@
 """The machine that is measured on: its CPUs, what disturbs it, and what it is."""
 
+import math
 import os
 import platform
 import re
@@ -151,15 +152,16 @@ def disturbances(stolen, others):
 
 
 def middle(values):
-    """The values in order; of many, the middle half of them."""
+    """The values in order; of many, those between which the median lies with 95 %."""
     ordered = sorted(values)
     if len(ordered) >= 20:
-        return ordered[len(ordered) // 4: len(ordered) - len(ordered) // 4]
+        side = math.isqrt(len(ordered))
+        return ordered[len(ordered) // 2 - side: (len(ordered) + 1) // 2 + side]
     return ordered
 
 
 def spread(values):
-    """How far the runs lie apart, as a share of their median; of many runs, the middle half of them."""
+    """How far the runs lie apart, as a share of their median; of many, see middle()."""
     ordered = middle(values)
     median = sorted(values)[len(values) // 2]
     return (ordered[-1] - ordered[0]) / median if median else 0.0

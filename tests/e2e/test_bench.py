@@ -195,6 +195,7 @@ def test_runs_that_lie_apart_are_noise():
     assert any("apart" in reason for reason in row.noise())
     # a few of many are not
     assert machine.spread([100] * 30 + [300]) == 0
+    assert machine.middle(range(40)) == list(range(14, 26))
 
 
 @pytest.mark.parametrize("theirs, expected, said", [
