@@ -83,7 +83,8 @@ enum mt_on_conflict {
  * beside it, as NEW although it may be there already, which cannot be told. It is logged once.
  * Readers of that day say CORRUPT as before; should it become readable again, they see what is
  * sealed of a second, and mt_store_compact keeps a record that is there twice once, and what is
- * another one at the next free second.
+ * another one at the next free second. Until then a skip, and the counts of mt_store_hosts, count
+ * both.
  */
 enum mt_err mt_store_append(struct mt_store *store, const struct mt_record *records, size_t count,
                             enum mt_on_conflict on_conflict, struct mt_outcome *outcomes,
