@@ -32,18 +32,18 @@ static enum mt_err grow(const struct mt_sqlite_merge *merge, void *array, size_t
     return MT_OK;
 }
 
-static bool is_before(const struct mt_sqlite_head *a, const struct mt_sqlite_head *b)
+static bool is_before(const struct mt_sqlite_merge_head *a, const struct mt_sqlite_merge_head *b)
 {
     return a->key != b->key ? a->key < b->key : a->rank < b->rank;
 }
 
 static void sift_down(struct mt_sqlite_merge *merge, size_t at)
 {
-    struct mt_sqlite_head *heads = merge->heads;
+    struct mt_sqlite_merge_head *heads = merge->heads;
 
     for (;;) {
         size_t least = at;
-        struct mt_sqlite_head swapped = heads[at];
+        struct mt_sqlite_merge_head swapped = heads[at];
 
         for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < merge->head_count; child++)
             if (is_before(&heads[child], &heads[least]))
@@ -67,7 +67,7 @@ static int64_t key_of(const struct mt_sqlite_merge *merge, const struct mt_sqlit
 /* goes on to the next record of the piece that is at the top */
 static void advance(struct mt_sqlite_merge *merge)
 {
-    struct mt_sqlite_head *top = &merge->heads[0];
+    struct mt_sqlite_merge_head *top = &merge->heads[0];
 
     if (--top->left == 0) {
         *top = merge->heads[--merge->head_count];
@@ -81,8 +81,8 @@ static void advance(struct mt_sqlite_merge *merge)
 
 static int compare_heads(const void *a, const void *b)
 {
-    const struct mt_sqlite_head *left = a;
-    const struct mt_sqlite_head *right = b;
+    const struct mt_sqlite_merge_head *left = a;
+    const struct mt_sqlite_merge_head *right = b;
 
     return strcmp(left->listed->part->host, right->listed->part->host);
 }
@@ -101,8 +101,8 @@ static enum mt_err add_head(struct mt_sqlite_merge *merge, struct mt_sqlite_list
     err = grow(merge, &merge->heads, sizeof *merge->heads, merge->head_count, &merge->head_capacity,
                error);
     if (err == MT_OK)
-        merge->heads[merge->head_count++] =
-            (struct mt_sqlite_head){key_of(merge, part, index), 0, listed, index, end - first};
+        merge->heads[merge->head_count++] = (struct mt_sqlite_merge_head){
+            key_of(merge, part, index), 0, listed, index, end - first};
     return err;
 }
 
@@ -235,7 +235,7 @@ static enum mt_err take_second(struct mt_sqlite_merge *merge, int64_t second,
 
     merge->second_count = 0;
     while (err == MT_OK && merge->head_count > 0 && merge->heads[0].key == key) {
-        const struct mt_sqlite_head head = merge->heads[0];
+        const struct mt_sqlite_merge_head head = merge->heads[0];
         int order = -1;
 
         while (err == MT_OK && at < loose_count && order < 0) {
@@ -324,7 +324,7 @@ static enum mt_err hand_out_run(struct mt_sqlite_merge *merge, mt_emit *emit, vo
         end = key < end ? key : end;
     }
     while (err == MT_OK && merge->head_count > 0) {
-        const struct mt_sqlite_head *top = &merge->heads[0];
+        const struct mt_sqlite_merge_head *top = &merge->heads[0];
         const struct mt_sqlite_found found = {NULL, top->listed, top->index};
         bool is_last = top->left == 1;
 

@@ -7,7 +7,7 @@
 #include "store/sqlite_scan.h"
 
 /* The next record of a piece. */
-struct mt_sqlite_head {
+struct mt_sqlite_merge_head {
     int64_t key; /* its timestamp; negative where the newest comes first */
     size_t rank; /* of its host, in the order of output */
     struct mt_sqlite_listed *listed;
@@ -30,7 +30,7 @@ struct mt_sqlite_merge {
 
     const struct sqlite_rows *rows; /* in the order of output, by second */
     size_t next_row;
-    struct mt_sqlite_head *heads; /* a heap */
+    struct mt_sqlite_merge_head *heads; /* a heap */
     size_t head_count;
     size_t head_capacity;
     const struct sqlite_row **loose; /* of one second */
