@@ -117,7 +117,7 @@ def year(bench):
             contestants["sadf"] = lambda: sadf(directory)
         for measure in contestants.values():
             bench.warm(measure)
-        interleave(bench, contestants, bench.rounds(5), rows)
+        interleave(bench, contestants, bench.rounds(rounds), rows)
     return list(rows.values())
 
 
@@ -129,7 +129,7 @@ def named(records, hosts):
 CALLS = {
     "open": ("open the store", 200),
     "tail": ("limit=10", 200),
-    "skip": ("limit=10, skip nine tenths", 40),
+    "skip": ("limit=10, skip nine tenths", 15),
     "host": ("limit=10 of one host", 200),
     "full": ("limit=99,999", 9),
 }
@@ -217,13 +217,13 @@ def http_rows(bench, paths):
         deep = Row("growth", "limit=10, skip nine tenths, over HTTP, 4 connections", "requests/s", MORE,
                    subject=named(*points[-1]), most_spread=0.5)
         interleave_warm(bench, {named(*point): lambda point=point: {
-            0: asked(bench, servers[point], f"{SHORT}&skip={point[0] * 9 // 10}", 4, bench.seconds(2))}
-            for point in servers}, {0: deep})
+            0: asked(bench, servers[point], f"{SHORT}&skip={point[0] * 9 // 10}", 4, bench.seconds(4))}
+            for point in servers}, {0: deep}, 3)
     deep.notes.append("deep skips reach beyond the window but for the smallest history: a worker reads the store")
     return [*rows, deep]
 
 
-def interleave_warm(bench, contestants, rows):
+def interleave_warm(bench, contestants, rows, rounds=5):
     for measure in contestants.values():
         bench.warm(measure)
-    interleave(bench, contestants, bench.rounds(5), rows)
+    interleave(bench, contestants, bench.rounds(rounds), rows)
