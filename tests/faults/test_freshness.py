@@ -1,6 +1,6 @@
 """
 A record whose append returned before a request began is in the answer to that request, on every
-event loop, however often one tries: a million times with --kill-points 20000.
+event loop, however often one tries: a million answers with --kill-points 2200.
 """
 
 import os
