@@ -339,11 +339,11 @@ enum mt_err mt_tend(struct mt_store *store, struct mt_tending *tending, struct m
     result = mt_store_compact(store, compaction, &failure);
     if (result != MT_OK && error != NULL)
         *error = failure;
-    /* what cannot be sealed, for a damaged day or a full disk, must not stand in the way of what
-     * gives room */
+    /* what cannot be sealed, for a damaged day, a full disk or somebody who goes on writing into
+     * one, must not stand in the way of what gives room */
     pruning->is_done = pruning->kept >= 0;
     if (pruning->kept < 0 &&
-        (result == MT_OK ? compaction->is_done
+        (result == MT_OK ? compaction->is_done || !must_stop(pruning)
                          : result == MT_ERR_CORRUPT || result == MT_ERR_FULL)) {
         enum mt_err pruned =
             prune_by_size(store, pruning, &stopped, result == MT_OK ? error : NULL);

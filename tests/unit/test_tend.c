@@ -289,11 +289,18 @@ static void test_two_at_once_remove_no_more_than_one(void **state)
     assert_int_equal(tending.pruning.size, cap);
 }
 
+static bool has_compacted(void *context)
+{
+    return ((struct fake *)context)->compactions > 0;
+}
+
 /* What is due to be sealed, but was not in time, may fit once it is: no day goes before. */
 static void test_size_waits_for_sealing(void **state)
 {
     struct fake fake = make_fake(3);
-    struct mt_tending tending = {.pruning = {.now_s = NOW, .kept = -MIB}};
+    struct mt_tending tending = {
+        .pruning = {
+            .now_s = NOW, .kept = -MIB, .cancelled = has_compacted, .cancel_context = &fake}};
     struct mt_error error = {0};
 
     (void)state;
@@ -301,6 +308,11 @@ static void test_size_waits_for_sealing(void **state)
     assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_OK);
     assert_int_equal(fake.prunes, 0);
     assert_false(tending.pruning.is_done);
+    /* but not for somebody who goes on writing into a day */
+    tending.pruning.cancelled = NULL;
+    assert_int_equal(mt_tend(&fake.base, &tending, &error), MT_OK);
+    assert_int_equal(oldest_of(&fake), 30);
+    assert_true(tending.pruning.is_done);
 }
 
 static void test_size_where_nothing_can_be_sealed(void **state)
