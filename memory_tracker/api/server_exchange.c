@@ -416,7 +416,8 @@ static void want(struct loop *loop, const struct mt_answer *result, enum mt_read
 static void answer_request(struct exchange *exchange, enum mt_reading reading)
 {
     struct loop *loop = exchange->client->loop;
-    bool is_current = reading == MT_READING_CURRENT;
+    /* a lease may be lost for want of memory within a turn */
+    bool is_current = reading == MT_READING_CURRENT && loop->reader->lease != NULL;
     struct mt_api_state state = {.draining = loop->phase != SERVING,
                                  .now_s = exchange->now_s,
                                  .tokens = loop->tokens.tokens,

@@ -66,6 +66,7 @@ static void catch_bus_errors(void)
 const void *mt_sqlite_head_map(sqlite3_file *file)
 {
     sqlite3_int64 size = MAP_SIZE;
+    sqlite3_int64 none = 0;
     void *map = NULL;
 
     catch_bus_errors();
@@ -74,6 +75,9 @@ const void *mt_sqlite_head_map(sqlite3_file *file)
         file->pMethods->xFileControl(file, SQLITE_FCNTL_MMAP_SIZE, &size) != SQLITE_OK ||
         file->pMethods->xFetch(file, 0, HEAD_SIZE, &map) != SQLITE_OK)
         return NULL;
+    /* what it mapped and does not lend would be read, where nobody catches that it is cut off */
+    if (map == NULL)
+        (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_MMAP_SIZE, &none);
     return map;
 }
 
