@@ -60,6 +60,8 @@ def bench(tmp_path):
         left = [path.name for path in work.iterdir() if path.name.startswith("run-")]
         assert not left
         assert not still_running(work)
+        # without it the bench itself broke, and the status is that of Python
+        assert (tmp_path / "run.json").exists(), done.stdout + done.stderr
         return done.returncode, done.stdout + done.stderr, json.loads((tmp_path / "run.json").read_text())
 
     return run
