@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from support import http_exchange, wait_until
+from support import http_exchange, sanitizer, wait_until
 from support.api import read_response
 from support.clients import FIRST_TIMESTAMP, fill
 from support.database import connect as database
@@ -78,10 +78,17 @@ def test_pages_are_those_of_a_plain_scan_however_records_arrive(home, start_api,
         assert_pages(history, connection)
 
 
+def answered(api, target):
+    """The answer; a sanitized build on a busy machine may need a second try to make one of 6 MB in time."""
+    answer = api.get(target)
+    return answer if answer.status == 200 or not sanitizer() else wait_until(
+        lambda: (again := api.get(target)).status == 200 and again, what=target)
+
+
 def test_it_grows_to_what_is_asked_and_stays_within_its_memory(home, start_api):
     fill(home, 99_999)
     api = start_api(threads=1, workers=1)
-    whole = api.get("/memory-logs?limit=99998").body
+    whole = answered(api, "/memory-logs?limit=99998").body
     assert len(json.loads(whole)) == 99_998
 
     def is_in_memory():
@@ -95,7 +102,7 @@ def test_it_grows_to_what_is_asked_and_stays_within_its_memory(home, start_api):
     wait_until(is_in_memory, what="the window to grow")
     small = start_api(threads=1, workers=1, window_memory="1MiB")
     for _ in range(5):
-        assert small.get("/memory-logs?limit=99998").body == whole
+        assert answered(small, "/memory-logs?limit=99998").body == whole
 
 
 LARGE = b"GET /memory-logs?limit=99999 HTTP/1.1\r\nHost: a\r\n\r\n"
