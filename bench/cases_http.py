@@ -3,7 +3,7 @@
 import gzip
 
 from load import asked, latency, rate
-from results import LESS, MORE, SUBJECT, Row, interleave
+from results import LESS, MORE, SUBJECT, Row, in_batches, interleave, together
 from servers import LONG, SHORT, Api, Ceiling, Nginx, Reference, wait_for
 
 NAMES = {SHORT: "limit=10", LONG: "limit=99,999"}
@@ -11,6 +11,9 @@ GZIP = "Accept-Encoding: gzip"
 PERCENTILES = ("50", "90", "99", "99.9", "100")
 # busier than that with the server less busy, and who asks is the limit
 MOST_CLIENT = 0.95
+# a round asks each server so often, so long, forwards and back
+TURNS = 4
+TURN_S = 1
 
 
 def all_servers(bench):
@@ -54,10 +57,14 @@ def warm_up(api):
     api.bench.warm(lambda: rate(api.bench, api, LONG, 4, 2))
 
 
+def is_slow(server, question):
+    """A turn is too short for it."""
+    return server.name == "reference" and question == LONG
+
+
 def seconds_for(bench, server, question):
     """Long enough for some answers of the slowest."""
-    slow = server.name == "reference" and question == LONG
-    return bench.seconds(10 if slow else 3)
+    return bench.seconds(10 if is_slow(server, question) else 3)
 
 
 def plural(count, what):
@@ -71,19 +78,28 @@ def compare_rates(bench, case, question, wanted):
         what = f"{NAMES[question]}, {plural(connections, 'connection')}"
         speed = Row(case, what, "requests/s", MORE, wanted)
         cost = Row(case, f"{what}: CPU of the server", "µs an answer", LESS)
-        contestants = {}
         for server in servers:
             bench.warm(lambda: rate(bench, server, question, connections, 1))
-
-            def measure(server=server, connections=connections):
-                found = asked(bench, server, question, connections, seconds_for(bench, server, question))
-                return {"speed": found, "cost": found.cpu_us}
-
-            contestants[server.name] = measure
-        interleave(bench, contestants, bench.rounds(5), {"speed": speed, "cost": cost})
+        in_batches(bench, lambda: in_short_turns(bench, servers, question, connections), bench.rounds(9),
+                   {"speed": speed, "cost": cost})
         judge_by_cost(speed, cost)
         rows += [speed, cost]
     return rows
+
+
+def in_short_turns(bench, servers, question, connections):
+    """One round: what a machine does to one server for a second or two it does to all of them."""
+    turns = {server.name: [] for server in servers}
+    for turn in range(1 if bench.options.quick else TURNS):
+        for server in servers if turn % 2 == 0 else reversed(servers):
+            if is_slow(server, question):
+                if turn == 0:
+                    turns[server.name].append(
+                        asked(bench, server, question, connections, seconds_for(bench, server, question)))
+            else:
+                turns[server.name].append(asked(bench, server, question, connections, bench.seconds(TURN_S)))
+    return [(name, {"speed": found, "cost": found.cpu_us})
+            for name, found in ((name, together(measured)) for name, measured in turns.items())]
 
 
 def judge_by_cost(speed, cost):

@@ -152,12 +152,18 @@ def disturbances(stolen, others):
 
 
 def middle(values):
-    """The values in order; of many, those between which the median lies with 95 %."""
+    """The values in order without those that lie outside of where the median is with 95 %: of so few
+    that nothing can be said, all (the sign test's interval)."""
     ordered = sorted(values)
-    if len(ordered) >= 20:
-        side = math.isqrt(len(ordered))
-        return ordered[len(ordered) // 2 - side: (len(ordered) + 1) // 2 + side]
-    return ordered
+    count = len(ordered)
+    beyond = 0
+    # how likely at most so many of them lie below the median
+    below = 0.5 ** count
+    while below <= 0.025 and beyond < count:
+        beyond += 1
+        below += math.comb(count, beyond) * 0.5 ** count
+    left_out = max(beyond - 1, 0)
+    return ordered[left_out:count - left_out]
 
 
 def spread(values):

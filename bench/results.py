@@ -19,6 +19,13 @@ class Asked(NamedTuple):
     client: float  # share of its CPU that who asks used
 
 
+def together(turns):
+    """Several that took the same time, as one."""
+    answers = sum(turn.rate for turn in turns)
+    return Asked(answers / len(turns), divided(sum(turn.cpu_us * turn.rate for turn in turns), answers),
+                 statistics.mean(turn.server for turn in turns), statistics.mean(turn.client for turn in turns))
+
+
 def divided(a, b):
     """a / b, where a slow contestant may have finished nothing."""
     return a / b if b else float(a > 0) * 1e9
@@ -150,7 +157,7 @@ class Row:
 
 def spare_of(rounds):
     """How many rounds are measured again at most."""
-    return (rounds + 1) // 2
+    return rounds
 
 
 def interleave(bench, contestants, rounds, rows):
