@@ -7,6 +7,9 @@
 #include "base/buf.h"
 #include "base/text.h"
 
+/* A body that is shorter hardly gets shorter still, and fits one packet: it is sent as it is. */
+enum { MT_GZIP_LEAST_BYTES = 1024 };
+
 enum mt_gunzip {
     MT_GUNZIP_OK,
     MT_GUNZIP_BROKEN,    /* not gzip, damaged, or cut off */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char json_type[] = "application/json";
+const char mt_json_type[] = "application/json";
 
 static const struct {
     int status;
@@ -33,7 +33,7 @@ const char *mt_status_reason(int status)
 
 void mt_response_init(struct mt_response *response)
 {
-    *response = (struct mt_response){.status = 500, .content_type = json_type, .age_s = -1};
+    *response = (struct mt_response){.status = 500, .content_type = mt_json_type, .age_s = -1};
     mt_buf_init(&response->body, 0);
 }
 
@@ -78,7 +78,7 @@ void mt_response_own(struct mt_response *response)
 void mt_response_json(struct mt_response *response, int status, const char *body)
 {
     response->status = status;
-    response->content_type = json_type;
+    response->content_type = mt_json_type;
     response->is_gzip = false;
     response->allow = NULL;
     response->authenticate = NULL;

@@ -10,7 +10,6 @@
 
 #include "api/conditional.h"
 #include "api/parameter.h"
-#include "api/recent.h"
 #include "api/tokens.h"
 #include "api/view.h"
 #include "base/buf.h"
@@ -40,6 +39,9 @@ struct mt_request {
  * the absolute form (http://host/path) only what follows the host counts.
  */
 void mt_request_set_target(struct mt_request *request, struct mt_slice target);
+
+/* The Content-Type of all bodies. */
+extern const char mt_json_type[sizeof "application/json"];
 
 /*
  * Owned by whoever fills it; mt_response_fini frees the body. HEAD is the server's business: bodies
@@ -170,7 +172,6 @@ struct mt_api_state {
     const struct mt_tokens *tokens; /* NULL: nobody may push or read the store over HTTP */
     struct mt_view *view;           /* all there is as of now; NULL: only the store knows */
     struct mt_packer *packer;       /* the thread's; NULL where there is no view */
-    struct mt_recent *recent;       /* of the view; may be NULL */
 };
 
 /*

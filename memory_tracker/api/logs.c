@@ -12,7 +12,6 @@ enum {
     /* more is had by doubling: most who ask for 99,999 have fewer */
     RESERVED_ENTRIES_MAX = 1024,
     QUICK_ENTRIES_MAX = 1000,   /* about a millisecond of a worker's time */
-    GZIP_LEAST_BYTES = 1024,    /* what is smaller hardly gets smaller still, and fits one packet */
     PACKED_AT_ONCE = 32 * 1024, /* what an event loop compresses while others wait */
 };
 
@@ -40,11 +39,14 @@ static void begin_entries(struct mt_response *response, int64_t limit)
     mt_buf_append_char(&response->body, '[');
 }
 
-/* The answer has its tag; true if that is all there is to it, since the client has it already. */
-static bool settle_tag(struct mt_response *response, struct mt_slice none_match)
+/* Sets tag and status; true if that is all there is to the answer, since the client has it. */
+static bool validate(struct mt_response *response, struct mt_entries_hash hash, bool is_gzip,
+                     struct mt_slice none_match)
 {
-    bool is_known = none_match.length > 0 && mt_none_match_has(none_match, response->tag);
+    bool is_known;
 
+    mt_tag_format(hash, is_gzip, response->tag);
+    is_known = none_match.length > 0 && mt_none_match_has(none_match, response->tag);
     response->is_validated = true;
     if (is_known) {
         response->status = 304;
@@ -53,13 +55,6 @@ static bool settle_tag(struct mt_response *response, struct mt_slice none_match)
         response->status = 200;
     }
     return is_known;
-}
-
-static bool validate(struct mt_response *response, struct mt_entries_hash hash, bool is_gzip,
-                     struct mt_slice none_match)
-{
-    mt_tag_format(hash, is_gzip, response->tag);
-    return settle_tag(response, none_match);
 }
 
 /* NO_MEMORY, and a failure as the answer. */
@@ -87,7 +82,7 @@ static bool logs_from_view(const struct mt_job *job, struct mt_view *view, struc
     if (!mt_view_page(view, job->logs.limit, job->logs.skip, job->now_s, &page))
         return false;
     mt_response_json(response, 200, "");
-    if (answer_page(&page, job->logs.may_gzip && page.length >= GZIP_LEAST_BYTES, none_match,
+    if (answer_page(&page, job->logs.may_gzip && page.length >= MT_GZIP_LEAST_BYTES, none_match,
                     packer, response) == MT_OK &&
         response->has_page)
         response->view = mt_view_ref(view);
@@ -98,7 +93,7 @@ static bool logs_from_view(const struct mt_job *job, struct mt_view *view, struc
 static enum mt_err finish_entries(const struct mt_job *job, struct mt_response *response)
 {
     struct mt_slice none_match = {job->logs.none_match.data, job->logs.none_match.length};
-    bool is_gzip = job->logs.may_gzip && response->body.length >= GZIP_LEAST_BYTES;
+    bool is_gzip = job->logs.may_gzip && response->body.length >= MT_GZIP_LEAST_BYTES;
     struct mt_slice plain = {response->body.data, response->body.length};
     struct mt_buf packed;
     struct mt_gzip *gzip;
@@ -158,45 +153,6 @@ static void run_logs(const struct mt_job *job, struct mt_store *store,
         mt_response_fail(response, code);
 }
 
-/* What is known already of a question to that view. */
-static bool answer_again(const struct mt_request *request, const struct mt_api_state *state,
-                         struct mt_answer *answer)
-{
-    const struct mt_recent *recent = state->recent;
-    struct mt_response *response = &answer->response;
-
-    if (recent == NULL || recent->now_s != state->now_s || recent->now_s == 0 ||
-        recent->length != request->query.length ||
-        (recent->length > 0 && memcmp(recent->query, request->query.data, recent->length) != 0))
-        return false;
-    answer->reach = recent->reach;
-    memcpy(response->tag, recent->tag, sizeof response->tag);
-    if (settle_tag(response, request->if_none_match))
-        return true;
-    response->page = recent->page;
-    response->has_page = true;
-    answer->kind = MT_ANSWER_PAGE;
-    return true;
-}
-
-/* Of pages that are sent as they are, whatever the client takes. */
-static void remember(const struct mt_request *request, const struct mt_api_state *state,
-                     const struct mt_page *page, const struct mt_answer *answer)
-{
-    struct mt_recent *recent = state->recent;
-
-    if (recent == NULL || page->length >= GZIP_LEAST_BYTES ||
-        request->query.length > sizeof recent->query)
-        return;
-    *recent = (struct mt_recent){.length = request->query.length,
-                                 .now_s = state->now_s,
-                                 .reach = answer->reach,
-                                 .page = *page};
-    if (request->query.length > 0)
-        memcpy(recent->query, request->query.data, request->query.length);
-    memcpy(recent->tag, answer->response.tag, sizeof recent->tag);
-}
-
 /* True if the state's view has the answer and there is next to nothing to compress for it. */
 static bool answer_at_once(const struct mt_request *request, const struct mt_api_state *state,
                            const struct mt_page *page, bool is_gzip, struct mt_answer *answer)
@@ -226,8 +182,6 @@ void mt_handle_logs(const struct mt_request *request, const struct mt_api_state 
     struct mt_page page;
     bool has_page;
 
-    if (answer_again(request, state, answer))
-        return;
     if (!mt_parameters_check(request->query,
                              MT_PARAMETER_BIT(MT_PARAMETER_LIMIT) |
                                  MT_PARAMETER_BIT(MT_PARAMETER_SKIP),
@@ -246,10 +200,8 @@ void mt_handle_logs(const struct mt_request *request, const struct mt_api_state 
                mt_view_page(state->view, logs.limit, logs.skip, state->now_s, &page);
     answer->reach = measure_reach(&logs, has_page ? &page : NULL);
     if (has_page && answer_at_once(request, state, &page,
-                                   logs.may_gzip && page.length >= GZIP_LEAST_BYTES, answer)) {
-        remember(request, state, &page, answer);
+                                   logs.may_gzip && page.length >= MT_GZIP_LEAST_BYTES, answer))
         return;
-    }
     mt_buf_init(&logs.none_match, 0);
     mt_buf_append(&logs.none_match, request->if_none_match.data, request->if_none_match.length);
     answer->kind = MT_ANSWER_JOB;

@@ -145,6 +145,31 @@ void mt_exchange_resume(struct loop *loop, int64_t now_ms);
 /* mt_exchange_on_finished: answers what workers handed back; the loop's receiver. */
 void mt_exchange_on_finished(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages);
 
+/* server_answer.c: what is sent. In the loop's thread, but for mt_answer_hold. */
+
+/*
+ * mt_answer_hold: counts the body against the budget, or replaces it by a 503. Any thread. Returns
+ * the bytes for mt_answer_release, which counts them back and makes *held_bytes 0.
+ */
+int64_t mt_answer_hold(struct server *server, struct mt_response *response);
+void mt_answer_release(struct server *server, int64_t *held_bytes);
+
+/* mt_answer_send: sends exchange->response. */
+void mt_answer_send(struct exchange *exchange);
+
+/* mt_answer_proceed: of a generator: sends the next piece of a body. */
+void mt_answer_proceed(h2o_generator_t *generator, h2o_req_t *req);
+
+/*
+ * mt_answer_again: true if the request is one that was just answered, asked again about the same
+ * history in the same second, and is answered: nothing else was looked at, no exchange made. To be
+ * called while the reading of loop->reader is CURRENT.
+ *
+ * mt_answer_remember: exchange->response is a page of exchange->lease's view, for the next one.
+ */
+bool mt_answer_again(struct client *client, h2o_req_t *req);
+void mt_answer_remember(struct exchange *exchange, int64_t reach);
+
 /* server_client.c: connections. All in the loop's thread. */
 
 /* mt_client_of: the connection of a request. */

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import subprocess
 import zlib
 
@@ -157,6 +158,38 @@ def test_a_tag_changes_with_the_history(home, start_api):
         answer = ask("/memory-logs?limit=100", **{"If-None-Match": tag})
         assert answer.status == 200
         assert f'"timestamp":{NOW - HOUR - 2 * DAY},' not in answer.text
+
+
+def test_the_same_question_over_and_over(home, start_api):
+    """However it is asked, and whatever was asked before: what is there now."""
+    numbers = list(range(0, 1200, 60))
+    home.import_csv(rows(*numbers))
+    api = start_api(threads=1)
+    chance = random.Random(1)
+    tags = {}
+    with api.connect() as connection:
+        for turn in range(1500):
+            if turn % 50 == 49:
+                numbers.append(numbers[-1] + 60)
+                home.import_csv(rows(numbers[-1]))
+            limit, skip = chance.choice([(10, 0), (10, 0), (10, 5), (16, 0), (2, 0)])
+            target = f"/memory-logs?limit={limit}" + (f"&skip={skip}" if skip else "")
+            content = tuple(numbers[:len(numbers) - skip][-limit:])
+            method = chance.choice(["GET", "GET", "GET", "HEAD"])
+            known = chance.choice([None, None, '"other"', tags.get(content, "*")])
+            headers = {**({"If-None-Match": known} if known else {}), **chance.choice([{}, GZIP])}
+            answer = http_exchange(connection, target, method, headers)
+            packed = answer.headers.get("content-encoding") == "gzip"
+            # what is compressed has a tag of its own
+            is_same = known == "*" or (known == tags.get(content, "") and "gzip" not in answer.headers["etag"])
+            tag = assert_validated(answer, 304 if is_same else 200)
+            if "gzip" not in tag:
+                assert tags.setdefault(content, tag) == tag
+            if is_same or method == "HEAD":
+                assert answer.body == b""
+                continue
+            body = gzip.decompress(answer.body) if packed else answer.body
+            assert [entry["timestamp"] - NOW + HOUR for entry in json.loads(body)] == list(content)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -21,7 +21,8 @@ MAY_USE = {
 # a header, and the only places that may include it
 ONLY_IN = {
     r"h2o(/.*)?\.h": {"api/server_loop.h"},
-    r"api/server_loop\.h": {"api/server.c", "api/server_client.c", "api/server_exchange.c"},
+    r"api/server_loop\.h": {
+        "api/server.c", "api/server_answer.c", "api/server_client.c", "api/server_exchange.c"},
     r"libproc2/.*": {"proc/procps.c"},
     r"pthread\.h|stdatomic\.h|threads\.h": {"api/threads.c"},
 }

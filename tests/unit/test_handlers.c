@@ -213,66 +213,6 @@ static void test_how_far_back_logs_reaches(void **state)
     mt_window_free(window);
 }
 
-static void test_a_question_that_was_just_answered_gets_the_same_answer(void **state)
-{
-    static const char *const queries[] = {
-        "limit=2", "limit=1", "limit=2&skip=1",
-        "limit=0", "",        "limit=2&limit=2&limit=2&limit=2&limit=2&limit=2&limit=1"};
-    static const char *const none_matches[] = {"", "*", "\"no\""};
-    struct mt_window *window = small_window();
-    struct mt_view *view = mt_window_publish(window);
-    struct mt_recent recent = {0};
-    unsigned random = 1;
-    int again = 0;
-
-    (void)state;
-    for (int i = 0; i < 3000; i++) {
-        struct mt_request request = {.method = MT_METHOD_GET, .path = mt_slice_of("/memory-logs")};
-        struct mt_api_state plain = {.view = view};
-        struct mt_api_state other;
-        struct mt_answer expected, found;
-        struct mt_buf bodies[2];
-
-        random = random * 1103515245 + 12345;
-        request.query = mt_slice_of(queries[(random >> 16) % 6]);
-        request.if_none_match = mt_slice_of(none_matches[(random >> 20) % 3]);
-        request.accept_encoding = mt_slice_of((random >> 24) % 2 == 0 ? "" : "gzip");
-        /* seconds at which other records show */
-        plain.now_s = 1647033600 - MT_FUTURE_SLACK_S + 60 * (int64_t)((random >> 26) % 3);
-        other = plain;
-        other.recent = &recent;
-        again += recent.now_s == plain.now_s && recent.length == request.query.length;
-        mt_api_answer(&request, &plain, &expected);
-        mt_api_answer(&request, &other, &found);
-        assert_int_equal(found.kind, expected.kind);
-        assert_int_equal(found.response.status, expected.response.status);
-        assert_true(found.reach == expected.reach);
-        assert_true(found.response.is_validated == expected.response.is_validated);
-        assert_true(found.response.content_type == expected.response.content_type);
-        if (expected.response.is_validated)
-            assert_string_equal(found.response.tag, expected.response.tag);
-        for (int k = 0; k < 2; k++) {
-            struct mt_response *response = k == 0 ? &expected.response : &found.response;
-
-            mt_buf_init(&bodies[k], 0);
-            mt_response_own(response);
-            mt_buf_append(&bodies[k], response->body.data, response->body.length);
-        }
-        assert_int_equal(bodies[1].length, bodies[0].length);
-        if (bodies[0].length > 0)
-            assert_memory_equal(bodies[1].data, bodies[0].data, bodies[0].length);
-        for (int k = 0; k < 2; k++)
-            mt_buf_fini(&bodies[k]);
-        mt_job_fini(&expected.job);
-        mt_job_fini(&found.job);
-        mt_response_fini(&expected.response);
-        mt_response_fini(&found.response);
-    }
-    assert_true(again > 100);
-    mt_view_unref(view);
-    mt_window_free(window);
-}
-
 static void test_a_page_can_do_without_its_view(void **state)
 {
     static const char expected[] = "[{\"timestamp\":1647033660,\"total\":2,\"free\":1,\"used\":1},"
@@ -508,7 +448,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logs_can_be_answered_from_memory),
         cmocka_unit_test(test_how_far_back_logs_reaches),
-        cmocka_unit_test(test_a_question_that_was_just_answered_gets_the_same_answer),
         cmocka_unit_test(test_a_page_can_do_without_its_view),
         cmocka_unit_test(test_logs_asks_the_store_for_what_was_asked),
         cmocka_unit_test(test_logs_renders_what_the_store_hands_out),
