@@ -4,7 +4,6 @@ import os
 import pty
 import re
 import resource
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -210,15 +209,8 @@ def test_an_unreadable_file(home):
     file = home.path / "in.csv"
     file.write_text(HEADER + "60,8,4,4\n")
     file.chmod(0)
-    # root reads everything, so the program runs as nobody, from where nobody can reach it
-    program = shutil.copy(program_path("memory-tracker"), home.path / "memory-tracker")
-    for directory in (home.path, *home.path.parents[:2]):
-        directory.chmod(directory.stat().st_mode | 0o011)
-    nobody = {"user": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    done = subprocess.run(
-        [program, "import", file], env=clean_environment(home.environment), capture_output=True,
-        text=True, check=False, timeout=60, **nobody,
-    )
+    # root reads everything
+    done = home.as_nobody("import", file)
     assert done.returncode == 1
     assert f"cannot read {file}: Permission denied" in done.stderr
 

@@ -1,8 +1,6 @@
 """memory-tracker beside other programs: samplers that go on, writers that hold the lock, stores it may only read."""
 
-import os
 import re
-import shutil
 import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -11,23 +9,6 @@ from support import clean_environment, program_path
 
 SUMMARY = "timestamp,total,free,used\n"
 START = 1647033600
-
-
-def as_nobody(home, *arguments):
-    """Runs memory-tracker as a user who may read home and write nothing in it."""
-    program = shutil.copy(program_path("memory-tracker"), home.path / "memory-tracker")
-    home.path.chmod(0o555)
-    nobody = {"user": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    for directory in home.path.parents[:2]:
-        directory.chmod(directory.stat().st_mode | 0o011)
-    done = subprocess.run(
-        [program, *arguments], env=clean_environment(home.environment), capture_output=True,
-        text=True, check=False, timeout=120, cwd="/", **nobody,
-    )
-    home.path.chmod(0o755)
-    # a build that measures coverage cannot write its figures as nobody, and says so
-    done.stderr = re.sub(r"^profiling:.*\n", "", done.stderr, flags=re.MULTILINE)
-    return done
 
 
 def test_a_store_that_may_only_be_read(home):
@@ -42,7 +23,7 @@ def test_a_store_that_may_only_be_read(home):
         (["verify"], 3),
         (["verify", "--deep"], 3),
     ]:
-        done = as_nobody(home, *arguments)
+        done = home.as_nobody(*arguments)
         assert (done.returncode, done.stderr) == (0, ""), arguments
         assert done.stdout.count("\n") == expected
     after = {path.name: path.stat().st_size for path in home.path.iterdir()}
@@ -56,7 +37,7 @@ def test_an_import_into_a_store_that_may_only_be_read(home):
     home.db.chmod(0o444)
     (home.path / "import.csv").write_text(SUMMARY + "120,8,4,4\n")
     (home.path / "import.csv").chmod(0o444)
-    done = as_nobody(home, "import", str(home.path / "import.csv"))
+    done = home.as_nobody("import", str(home.path / "import.csv"))
     assert done.returncode in (3, 4)
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
