@@ -3,7 +3,7 @@
 import gzip
 
 from load import asked, latency, rate
-from results import LESS, MORE, SUBJECT, Row, in_batches, interleave, together
+from results import LESS, MORE, SUBJECT, Quiet, Row, add_all, interleave, together
 from servers import LONG, SHORT, Api, Ceiling, Nginx, Reference, wait_for
 
 NAMES = {SHORT: "limit=10", LONG: "limit=99,999"}
@@ -80,26 +80,25 @@ def compare_rates(bench, case, question, wanted):
         cost = Row(case, f"{what}: CPU of the server", "µs an answer", LESS)
         for server in servers:
             bench.warm(lambda: rate(bench, server, question, connections, 1))
-        in_batches(bench, lambda: in_short_turns(bench, servers, question, connections), bench.rounds(9),
-                   {"speed": speed, "cost": cost})
+        for _ in range(bench.rounds(9)):
+            in_short_turns(bench, servers, question, connections, {"speed": speed, "cost": cost})
         judge_by_cost(speed, cost)
         rows += [speed, cost]
     return rows
 
 
-def in_short_turns(bench, servers, question, connections):
+def in_short_turns(bench, servers, question, connections, rows):
     """One round: what a machine does to one server for a second or two it does to all of them."""
+    quiet = Quiet(bench, 2 * TURNS * len(servers))
     turns = {server.name: [] for server in servers}
     for turn in range(1 if bench.options.quick else TURNS):
         for server in servers if turn % 2 == 0 else reversed(servers):
-            if is_slow(server, question):
-                if turn == 0:
-                    turns[server.name].append(
-                        asked(bench, server, question, connections, seconds_for(bench, server, question)))
-            else:
-                turns[server.name].append(asked(bench, server, question, connections, bench.seconds(TURN_S)))
-    return [(name, {"speed": found, "cost": found.cpu_us})
-            for name, found in ((name, together(measured)) for name, measured in turns.items())]
+            slow = is_slow(server, question)
+            seconds = seconds_for(bench, server, question) if slow else bench.seconds(TURN_S)
+            if turn == 0 or not slow:
+                turns[server.name].append(quiet.measure(asked, bench, server, question, connections, seconds))
+    found = [(name, together(measured)) for name, measured in turns.items()]
+    add_all(rows, [(name, {"speed": one, "cost": one.cpu_us}) for name, one in found], quiet.average())
 
 
 def judge_by_cost(speed, cost):

@@ -155,54 +155,54 @@ class Row:
         }
 
 
-def spare_of(rounds):
-    """How many rounds are measured again at most."""
-    return rounds
+class Quiet:
+    """Measures; what somebody disturbed anew, while there are spare times. Which count does not depend
+    on what was measured."""
+
+    def __init__(self, bench, spare):
+        self.bench = bench
+        self.spare = spare
+        self.disturbances = []  # (stolen, used by others), in cores, of what was kept
+
+    def measure(self, function, *arguments):
+        while True:
+            self.bench.watch.begin()
+            found = function(*arguments)
+            disturbance = self.bench.watch.end()
+            if not disturbances(*disturbance) or self.spare == 0 or self.bench.watch.assumed:
+                self.disturbances.append(disturbance)
+                return found
+            self.spare -= 1
+
+    def average(self):
+        """(stolen, used by others), over all that was kept."""
+        return tuple(statistics.mean(one) for one in zip(*self.disturbances))
+
+
+def add_all(rows, found, disturbance):
+    """found: [(contestant, {row's name: figure or Asked, or a list of them})] of a round; rows: {name: Row}."""
+    for name, measured in found:
+        for key, figure in measured.items():
+            rows[key].add(name, figure)
+    for row in rows.values():
+        row.disturb(*disturbance)
 
 
 def interleave(bench, contestants, rounds, rows):
-    """Measures A B A B; a round in which somebody disturbed the machine is done again, for a while.
+    """Measures A B A B. contestants: {name: function that measures once, as of add_all()}."""
+    def all_once():
+        if not bench.options.quick:
+            return [(name, measure()) for name, measure in contestants.items()]
+        # nobody looks at the figures
+        with ThreadPoolExecutor() as pool:
+            return list(zip(contestants, pool.map(lambda measure: measure(), contestants.values())))
 
-    contestants: {name: function that measures once and returns {row's name: figure or Asked, or a list
-    of them}}; rows: {name: Row}.
-    """
-    spare = spare_of(rounds)
-    done = 0
-    while done < rounds:
-        bench.watch.begin()
-        if bench.options.quick:
-            # nobody looks at the figures
-            with ThreadPoolExecutor() as pool:
-                figures = dict(zip(contestants, pool.map(lambda measure: measure(), contestants.values())))
-        else:
-            figures = {name: measure() for name, measure in contestants.items()}
-        stolen, others = bench.watch.end()
-        if disturbances(stolen, others) and spare > 0 and not bench.watch.assumed:
-            spare -= 1
-            continue
-        for name, measured in figures.items():
-            for key, figure in measured.items():
-                rows[key].add(name, figure)
-        for row in rows.values():
-            row.disturb(stolen, others)
-        done += 1
+    in_batches(bench, all_once, rounds, rows)
 
 
 def in_batches(bench, measure, batches, rows):
-    """Calls measure(), which returns [(contestant, {row's name: figure})], so many times; what somebody
-    disturbed is measured again, for a while. For what is interleaved by a program of its own."""
-    spare = spare_of(batches)
-    done = 0
-    while done < batches:
-        bench.watch.begin()
-        found = measure()
-        stolen, others = bench.watch.end()
-        if disturbances(stolen, others) and spare > 0 and not bench.watch.assumed:
-            spare -= 1
-            continue
-        for name, measured in found:
-            for key, figure in measured.items():
-                rows[key].add(name, figure)
-        for row in rows.values():
-            row.disturb(stolen, others)
-        done += 1
+    """Calls measure(), which returns what add_all() takes, so many times."""
+    quiet = Quiet(bench, batches)
+    for _ in range(batches):
+        found = quiet.measure(measure)
+        add_all(rows, found, quiet.disturbances[-1])

@@ -258,6 +258,15 @@ def test_a_disturbed_round_is_measured_again():
     assert not [reason for reason in row.noise() if "hypervisor" in reason]
 
 
+def test_a_disturbed_turn_is_measured_again():
+    noise = [(0.02, 0), (0.9, 0), (0, 0.5), (0.04, 0.06), (0.9, 0), (0.3, 0), (0.9, 0.9)]
+    watch = SimpleNamespace(begin=lambda: None, end=iter(noise).__next__, assumed=None)
+    quiet = results.Quiet(SimpleNamespace(watch=watch), 3)
+    turn = iter("abcdefg").__next__
+    assert [quiet.measure(turn) for _ in range(4)] == ["a", "d", "f", "g"]
+    assert quiet.average() == pytest.approx(((0.02 + 0.04 + 0.3 + 0.9) / 4, (0.06 + 0.9) / 4))
+
+
 def test_usage():
     for arguments, message in [
         (["nonsense"], "unknown case 'nonsense'"), (["--records", "5"], "at least 1e4"),
