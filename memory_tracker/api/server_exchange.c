@@ -295,6 +295,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
 
     (void)self;
     client->requests++;
+    client->begun_ms = client->loop->now_ms;
     if (reading == MT_READING_CURRENT && mt_answer_again(client, req))
         return 0;
     exchange = h2o_mem_alloc_shared(&req->pool, sizeof *exchange, dispose_exchange);
@@ -326,10 +327,10 @@ static void log_access(struct client *client, h2o_req_t *req, enum mt_access_for
         .token = "",
     };
 
-    if (client->exchange != NULL) {
-        access.duration_ms = mt_clock_monotonic_ms() - client->exchange->begun_ms;
+    if (client->begun_ms != 0)
+        access.duration_ms = mt_clock_monotonic_ms() - client->begun_ms;
+    if (client->exchange != NULL)
         access.token = client->exchange->token;
-    }
     mt_access_write(&access, format, &client->loop->lost_lines);
 }
 
@@ -342,6 +343,7 @@ static void on_request_end(h2o_logger_t *self, h2o_req_t *req)
     (void)self;
     if (format != MT_ACCESS_OFF)
         log_access(client, req, format);
+    client->begun_ms = 0;
     if (!req->http1_is_persistent)
         mt_client_linger(client, req);
 }

@@ -78,6 +78,7 @@ struct client {
     uint64_t requests;         /* begun on this connection */
     uint64_t turn;             /* of the loop when the last one began */
     int64_t accepted_ms;
+    int64_t begun_ms; /* when the last one was complete; 0: the library has answered by itself since */
     struct mt_client_watch watch;
     bool shut;    /* no more input is taken */
     bool cut;     /* given up */

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -141,11 +142,15 @@ def test_pipelined_requests_are_answered_in_order(filled, start_api):
         b"Content-Length: 5\r\nContent-Length: 50\r\n\r\nhello",
     ],
 )
-@pytest.mark.parametrize(("method", "status"), [("POST", 405), ("GET", 200)])
-def test_a_request_with_a_body_is_the_last_of_its_connection(filled, start_api, method, status, body):
-    api = start_api()
+@pytest.mark.parametrize(("method", "target", "status"), [
+    ("POST", "/healthz", 405), ("GET", "/healthz", 200), ("GET", "/memory-logs?limit=3", 200),
+])
+def test_a_request_with_a_body_is_the_last_of_its_connection(filled, start_api, method, target, status, body):
+    api = start_api(threads=1)
+    # what was just asked is answered by another way
+    assert api.get(target).status == 200
     smuggled = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
-    answer = ask_raw(api, f"{method} /healthz HTTP/1.1\r\nHost: a\r\n".encode() + body + smuggled)
+    answer = ask_raw(api, f"{method} {target} HTTP/1.1\r\nHost: a\r\n".encode() + body + smuggled)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"\r\nConnection: close\r\n" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -305,6 +310,31 @@ def test_access_log_json(filled, start_api):
         (413, "POST", "/x", "unix"),
     ]
     assert all(line["bytes"] > 0 and line["duration_ms"] >= 0 for line in lines)
+
+
+def test_the_access_log_counts_until_an_answer_is_sent(filled, start_api):
+    api = start_api(listen=f"unix:{filled.path}/s", access_log="json", threads=1)
+    requests = 2000
+    count = [0, 0]
+
+    def is_stuck():
+        count[:] = [api.log().count('"status":200'), count[0]]
+        return 0 < count[0] == count[1]
+
+    with api.connect() as connection:
+        connection.sendall(b"GET /memory-logs?limit=10 HTTP/1.1\r\nHost: a\r\n\r\n" * requests)
+        # so many do not fit between the two
+        wait_until(is_stuck)
+        assert count[0] < requests
+        since = time.monotonic()
+        wait_until(lambda: time.monotonic() - since > 0.2, what="time to pass")
+        with connection.makefile("rb") as stream:
+            for _ in range(requests):
+                assert read_response(stream, "GET").status == 200
+    api.stop()
+    lines = [json.loads(line) for line in api.log().splitlines() if '"status":200' in line]
+    assert len(lines) == requests
+    assert max(line["duration_ms"] for line in lines) >= 200
 
 
 def test_no_access_log_unless_asked(filled, start_api):
