@@ -92,7 +92,9 @@ def test_it_grows_to_what_is_asked_and_stays_within_its_memory(home, start_api):
     assert len(json.loads(whole)) == 99_998
 
     def is_in_memory():
-        # no lock is needed for it, and nothing can be read with one
+        # the window can grow while this is made from the store
+        answered(api, "/memory-logs?limit=99998")
+        # no lock is needed for it then, and nothing can be read with one
         with database(home.db) as other:
             other.execute("BEGIN EXCLUSIVE")
             answer = api.get("/memory-logs?limit=99998")
