@@ -125,6 +125,8 @@ def test_the_drain_delay_lets_balancers_turn_away_first(home, start_api):
     api = start_api(drain_delay=3600, **PATIENT)
     with api.connect() as kept:
         assert http_exchange(kept, "/readyz").status == 200
+        # what was just asked is answered by another way
+        assert http_exchange(kept, "/memory-logs").headers["connection"] == "keep-alive"
         begin_to_stop(api)
         last = http_exchange(kept, "/memory-logs")
         assert (last.status, last.headers["connection"]) == (200, "close")

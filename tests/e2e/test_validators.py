@@ -167,12 +167,18 @@ def test_the_same_question_over_and_over(home, start_api):
     api = start_api(threads=1)
     chance = random.Random(1)
     tags = {}
+    lengths = {True: set(), False: set()}
     with api.connect() as connection:
         for turn in range(1500):
             if turn % 50 == 49:
                 numbers.append(numbers[-1] + 60)
+                # the very same question right before and after
+                before = http_exchange(connection, "/memory-logs?limit=1").json()
                 home.import_csv(rows(numbers[-1]))
-            limit, skip = chance.choice([(10, 0), (10, 0), (10, 5), (16, 0), (2, 0)])
+                after = http_exchange(connection, "/memory-logs?limit=1").json()
+                assert after[0]["timestamp"] - before[0]["timestamp"] == 60
+            # some pages are large enough to be compressed
+            limit, skip = chance.choice([(10, 0), (10, 0), (10, 5), (16, 0), (17, 0), (20, 0), (2, 0)])
             target = f"/memory-logs?limit={limit}" + (f"&skip={skip}" if skip else "")
             content = tuple(numbers[:len(numbers) - skip][-limit:])
             method = chance.choice(["GET", "GET", "GET", "HEAD"])
@@ -189,7 +195,21 @@ def test_the_same_question_over_and_over(home, start_api):
                 assert answer.body == b""
                 continue
             body = gzip.decompress(answer.body) if packed else answer.body
+            if "Accept-Encoding" in headers:
+                lengths[packed].add(len(body))
             assert [entry["timestamp"] - NOW + HOUR for entry in json.loads(body)] == list(content)
+    assert max(lengths[False]) < 1024 <= min(lengths[True])
+
+
+def test_the_same_question_when_a_record_of_the_future_has_come(home, start_api):
+    clock = home.clock(NOW)
+    home.import_csv("timestamp,total,free,used\n" + "".join(f"{NOW + ahead},8,4,4\n" for ahead in (0, 301, 302)))
+    api = start_api(clock=clock, threads=1)
+    with api.connect() as connection:
+        for seconds, last in [(0, 0), (0, 0), (1, 301), (1, 301), (2, 302), (0, 0)]:
+            clock.set(NOW + seconds)
+            answer = http_exchange(connection, "/memory-logs?limit=1")
+            assert answer.json()[0]["timestamp"] == NOW + last, seconds
 
 
 @pytest.mark.parametrize("page", PAGES)
