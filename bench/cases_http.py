@@ -3,7 +3,7 @@
 import gzip
 
 from load import asked, latency, rate
-from results import LESS, MORE, SUBJECT, Quiet, Row, add_all, interleave, together
+from results import LESS, MORE, SUBJECT, Quiet, Row, add_all, interleave, together, worst
 from servers import LONG, SHORT, Api, Ceiling, Nginx, Reference, wait_for
 
 NAMES = {SHORT: "limit=10", LONG: "limit=99,999"}
@@ -89,16 +89,18 @@ def compare_rates(bench, case, question, wanted):
 
 def in_short_turns(bench, servers, question, connections, rows):
     """One round: what a machine does to one server for a second or two it does to all of them."""
-    quiet = Quiet(bench, 2 * TURNS * len(servers))
-    turns = {server.name: [] for server in servers}
-    for turn in range(1 if bench.options.quick else TURNS):
-        for server in servers if turn % 2 == 0 else reversed(servers):
-            slow = is_slow(server, question)
-            seconds = seconds_for(bench, server, question) if slow else bench.seconds(TURN_S)
-            if turn == 0 or not slow:
-                turns[server.name].append(quiet.measure(asked, bench, server, question, connections, seconds))
-    found = [(name, together(measured)) for name, measured in turns.items()]
-    add_all(rows, [(name, {"speed": one, "cost": one.cpu_us}) for name, one in found], quiet.average())
+    turns = [server for turn in range(1 if bench.options.quick else TURNS)
+             for server in (servers if turn % 2 == 0 else reversed(servers))
+             if turn == 0 or not is_slow(server, question)]
+    quiet = Quiet(bench, 2 * len(turns))
+    found = {server.name: [] for server in servers}
+    disturbed = {server.name: [] for server in servers}
+    for server in turns:
+        seconds = seconds_for(bench, server, question) if is_slow(server, question) else bench.seconds(TURN_S)
+        found[server.name].append(quiet.measure(asked, bench, server, question, connections, seconds))
+        disturbed[server.name].append(quiet.disturbances[-1])
+    whole = {name: together(measured) for name, measured in found.items()}
+    add_all(rows, [(name, {"speed": one, "cost": one.cpu_us}) for name, one in whole.items()], worst(disturbed))
 
 
 def judge_by_cost(speed, cost):

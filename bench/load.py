@@ -47,7 +47,7 @@ def asked(bench, server, question, connections, seconds, header=None, status=200
     found = json.loads(text)
     if found["refused"]:
         raise RuntimeError(f"{server.name}: {text}")
-    return Asked(found["answered"] / found["seconds"], spent * 1e6 / max(found["answered"], 1), spent / took,
+    return Asked(found["answered"] / found["seconds"], spent * 1e6 / (found["answered"] or 1), spent / took,
                  client / took)
 
 

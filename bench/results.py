@@ -174,9 +174,12 @@ class Quiet:
                 return found
             self.spare -= 1
 
-    def average(self):
-        """(stolen, used by others), over all that was kept."""
-        return tuple(statistics.mean(one) for one in zip(*self.disturbances))
+
+def worst(disturbances_of):
+    """{contestant: [(stolen, used by others), each of a turn of the same time]}: those of who was
+    disturbed most."""
+    return tuple(max(statistics.mean(one[kind] for one in turns) for turns in disturbances_of.values())
+                 for kind in (0, 1))
 
 
 def add_all(rows, found, disturbance):

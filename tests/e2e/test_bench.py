@@ -264,7 +264,9 @@ def test_a_disturbed_turn_is_measured_again():
     quiet = results.Quiet(SimpleNamespace(watch=watch), 3)
     turn = iter("abcdefg").__next__
     assert [quiet.measure(turn) for _ in range(4)] == ["a", "d", "f", "g"]
-    assert quiet.average() == pytest.approx(((0.02 + 0.04 + 0.3 + 0.9) / 4, (0.06 + 0.9) / 4))
+    assert quiet.disturbances == [(0.02, 0), (0.04, 0.06), (0.3, 0), (0.9, 0.9)]
+    # who was disturbed most says whether the round is a good one
+    assert results.worst({"a": [(0.1, 0), (0.3, 0)], "b": [(0, 0.5)]}) == pytest.approx((0.2, 0.5))
 
 
 def test_usage():
