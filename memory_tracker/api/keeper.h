@@ -18,8 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/pool.h"
 #include "api/reader.h"
-#include "api/threads.h"
 
 struct mt_keeper_options {
     const char *store;      /* URI; must live as long as the keeper */

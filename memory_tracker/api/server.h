@@ -12,7 +12,7 @@
 #include "api/access_log.h"
 #include "api/keeper.h"
 #include "api/listener.h"
-#include "api/threads.h"
+#include "api/pool.h"
 #include "base/error.h"
 
 struct mt_server_options {

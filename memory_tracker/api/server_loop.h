@@ -11,8 +11,8 @@
 #include "api/http.h"
 #include "api/keeper.h"
 #include "api/peer.h"
+#include "api/pool.h"
 #include "api/server.h"
-#include "api/threads.h"
 
 enum phase {
     SERVING,
@@ -78,7 +78,8 @@ struct client {
     uint64_t requests;         /* begun on this connection */
     uint64_t turn;             /* of the loop when the last one began */
     int64_t accepted_ms;
-    int64_t begun_ms; /* when the last one was complete; 0: the library has answered by itself since */
+    int64_t
+        begun_ms; /* when the last one was complete; 0: the library has answered by itself since */
     struct mt_client_watch watch;
     bool shut;    /* no more input is taken */
     bool cut;     /* given up */

@@ -24,7 +24,8 @@ ONLY_IN = {
     r"api/server_loop\.h": {
         "api/server.c", "api/server_answer.c", "api/server_client.c", "api/server_exchange.c"},
     r"libproc2/.*": {"proc/procps.c"},
-    r"pthread\.h|stdatomic\.h|threads\.h": {"api/threads.c"},
+    r"pthread\.h": {"api/threads.c", "api/pool.c"},
+    r"stdatomic\.h|threads\.h": {"api/threads.c"},
 }
 ONLY_IN_FOLDERS = {r"sqlite3\.h": {"store", "cli"}}
 
