@@ -81,7 +81,6 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
 {
     const struct mt_store_options writer = {.busy_wait_ms = WAIT_MS};
     struct work work = {.as_json = arguments->option[JSON] != NULL};
-    struct mt_error unwritten = {0};
     char *uri = NULL;
     enum mt_err result = mt_output_open(&work.out, NULL, error);
 
@@ -92,10 +91,7 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
         result = mt_tend_open(uri, &writer, &work.store, error);
     if (result == MT_OK)
         result = compact(&work, error);
-    if (mt_output_commit(&work.out, &unwritten) != MT_OK && result == MT_OK) {
-        *error = unwritten;
-        result = unwritten.code;
-    }
+    result = mt_output_commit_after(&work.out, result, error);
     mt_store_close(work.store);
     mt_output_close(&work.out);
     free(uri);

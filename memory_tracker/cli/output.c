@@ -139,6 +139,17 @@ enum mt_err mt_output_commit(struct mt_output *out, struct mt_error *error)
     return sync_directory(out, error);
 }
 
+enum mt_err mt_output_commit_after(struct mt_output *out, enum mt_err result,
+                                   struct mt_error *error)
+{
+    struct mt_error unwritten = {0};
+
+    if (result == MT_OK)
+        return mt_output_commit(out, error);
+    (void)mt_output_commit(out, &unwritten);
+    return result;
+}
+
 void mt_output_close(struct mt_output *out)
 {
     if (out->temporary != NULL)

@@ -30,6 +30,13 @@ enum mt_err mt_output_drain(struct mt_output *out, struct mt_error *error);
 /* mt_output_commit: writes the rest; a file is synced and takes its name. */
 enum mt_err mt_output_commit(struct mt_output *out, struct mt_error *error);
 
+/*
+ * mt_output_commit_after: the same where something came of the work before, too: what it came to,
+ * with its error, unless that is MT_OK; then what the commit comes to.
+ */
+enum mt_err mt_output_commit_after(struct mt_output *out, enum mt_err result,
+                                   struct mt_error *error);
+
 /* mt_output_close: frees everything; a file not committed is removed. */
 void mt_output_close(struct mt_output *out);
 

@@ -129,7 +129,6 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
     struct work work = {.kept = mt_config_string(config, MT_SETTING_RETENTION),
                         .is_dry = arguments->option[DRY_RUN] != NULL,
                         .as_json = arguments->option[JSON] != NULL};
-    struct mt_error unwritten = {0};
     char *uri = NULL;
     enum mt_err result = choose(&work, config, arguments, error);
 
@@ -143,10 +142,7 @@ static enum mt_err run(const struct mt_config *config, const struct mt_arguments
                              : mt_tend_open(uri, &writer, &work.store, error);
     if (work.store != NULL) {
         result = prune(&work, error);
-        if (mt_output_commit(&work.out, &unwritten) != MT_OK && result == MT_OK) {
-            *error = unwritten;
-            result = unwritten.code;
-        }
+        result = mt_output_commit_after(&work.out, result, error);
     }
     mt_store_close(work.store);
     mt_output_close(&work.out);
