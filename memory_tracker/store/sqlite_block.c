@@ -81,10 +81,9 @@ static bool read_hours(sqlite3_stmt *statement, int column, struct mt_sqlite_blo
     return records == block->records;
 }
 
-enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *statement,
-                                 struct mt_sqlite_block *block, struct mt_error *error)
+struct mt_sqlite_block mt_sqlite_block_columns(sqlite3_stmt *statement)
 {
-    struct mt_sqlite_block read = {
+    return (struct mt_sqlite_block){
         .id = sqlite3_column_int64(statement, 0),
         .host_id = sqlite3_column_int64(statement, 1),
         .day = sqlite3_column_int64(statement, 2),
@@ -94,6 +93,12 @@ enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *state
         .first_seq = sqlite3_column_int64(statement, 6),
         .last_seq = sqlite3_column_int64(statement, 7),
     };
+}
+
+enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *statement,
+                                 struct mt_sqlite_block *block, struct mt_error *error)
+{
+    struct mt_sqlite_block read = mt_sqlite_block_columns(statement);
 
     /* its columns' numbers are products of its own */
     if (read.id < 1 || read.id >= INT64_MAX / MT_SQLITE_COLUMNS || read.day < 0 ||

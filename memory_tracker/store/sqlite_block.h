@@ -73,6 +73,9 @@ struct mt_sqlite_block_data {
  */
 bool mt_sqlite_has_blocks(struct sqlite_store *store);
 
+/* mt_sqlite_block_columns: the same, but for hours, as it stands there: unchecked. */
+struct mt_sqlite_block mt_sqlite_block_columns(sqlite3_stmt *statement);
+
 /* mt_sqlite_read_block: the row of table block that statement stands on. CORRUPT. */
 enum mt_err mt_sqlite_read_block(struct sqlite_store *store, sqlite3_stmt *statement,
                                  struct mt_sqlite_block *block, struct mt_error *error);

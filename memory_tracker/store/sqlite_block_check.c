@@ -72,15 +72,7 @@ static enum mt_err check_row(struct sqlite_store *store, int64_t id, bool *found
     (void)sqlite3_bind_int64(statement, 1, id);
     result = sqlite3_step(statement);
     if (result == SQLITE_ROW) {
-        const struct mt_sqlite_block block = {
-            .host_id = sqlite3_column_int64(statement, 1),
-            .day = sqlite3_column_int64(statement, 2),
-            .records = sqlite3_column_int64(statement, 3),
-            .first = sqlite3_column_int64(statement, 4),
-            .last = sqlite3_column_int64(statement, 5),
-            .first_seq = sqlite3_column_int64(statement, 6),
-            .last_seq = sqlite3_column_int64(statement, 7),
-        };
+        const struct mt_sqlite_block block = mt_sqlite_block_columns(statement);
         const void *hours = sqlite3_column_blob(statement, 8);
 
         mt_sqlite_check_block(check, &block, hours, (size_t)sqlite3_column_bytes(statement, 8));

@@ -70,8 +70,7 @@ static enum mt_err look_at_version(struct mt_sqlite_scan *scan, bool *same, stru
     return MT_OK;
 }
 
-static const char *next_day_sql(const struct mt_sqlite_scan *scan, bool newest_first,
-                                struct mt_buf *sql)
+static void next_day_sql(const struct mt_sqlite_scan *scan, bool newest_first, struct mt_buf *sql)
 {
     const char *order = newest_first ? "day DESC" : "day";
 
@@ -95,7 +94,6 @@ static const char *next_day_sql(const struct mt_sqlite_scan *scan, bool newest_f
         mt_buf_append(sql, scan->hosts.data, scan->hosts.length);
         break;
     }
-    return mt_buf_string(sql);
 }
 
 enum mt_err mt_sqlite_listing_day(struct mt_sqlite_scan *scan, bool newest_first, int64_t first_day,
@@ -110,10 +108,8 @@ enum mt_err mt_sqlite_listing_day(struct mt_sqlite_scan *scan, bool newest_first
     if (!mt_sqlite_has_blocks(scan->store))
         return MT_OK;
     mt_buf_init(&sql, 0);
-    err = next_day_sql(scan, newest_first, &sql) == NULL
-              ? mt_sqlite_scan_no_memory(scan, error)
-              : mt_sqlite_statement(&scan->store->file, mt_buf_string(&sql), &statement, error);
-    mt_buf_fini(&sql);
+    next_day_sql(scan, newest_first, &sql);
+    err = mt_sqlite_scan_prepare(scan, &sql, &statement, error);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(statement, 1, first_day);
@@ -153,10 +149,7 @@ static enum mt_err add_day(struct mt_sqlite_scan *scan, int64_t day, int64_t fro
                   scan->shape == MT_SQLITE_ALL_HOSTS ? " INDEXED BY block_by_day" : "");
     mt_sqlite_scan_hosts(scan, &sql);
     mt_buf_append_string(&sql, " ORDER BY host_id");
-    err = mt_buf_string(&sql) == NULL
-              ? mt_sqlite_scan_no_memory(scan, error)
-              : mt_sqlite_statement(&scan->store->file, mt_buf_string(&sql), &statement, error);
-    mt_buf_fini(&sql);
+    err = mt_sqlite_scan_prepare(scan, &sql, &statement, error);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(statement, 1, day);

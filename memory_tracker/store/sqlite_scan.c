@@ -67,6 +67,18 @@ enum mt_err mt_sqlite_scan_no_memory(const struct mt_sqlite_scan *scan, struct m
                         scan->store->file.path);
 }
 
+enum mt_err mt_sqlite_scan_prepare(const struct mt_sqlite_scan *scan, struct mt_buf *sql,
+                                   sqlite3_stmt **statement, struct mt_error *error)
+{
+    const char *text = mt_buf_string(sql);
+    enum mt_err err = text == NULL
+                          ? mt_sqlite_scan_no_memory(scan, error)
+                          : mt_sqlite_statement(&scan->store->file, text, statement, error);
+
+    mt_buf_fini(sql);
+    return err;
+}
+
 enum mt_err mt_sqlite_scan_check(const struct mt_sqlite_scan *scan, struct mt_error *error)
 {
     const struct mt_query *query = scan->query;
@@ -104,10 +116,7 @@ enum mt_err mt_sqlite_scan_statement(struct mt_sqlite_scan *scan, const char *co
                   scan->is_first_hold ? "" : " AND seq <= ?3");
     mt_sqlite_scan_hosts(scan, &sql);
     mt_buf_append_string(&sql, order);
-    err = mt_buf_string(&sql) == NULL
-              ? mt_sqlite_scan_no_memory(scan, error)
-              : mt_sqlite_statement(&scan->store->file, mt_buf_string(&sql), statement, error);
-    mt_buf_fini(&sql);
+    err = mt_sqlite_scan_prepare(scan, &sql, statement, error);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(*statement, 1, from);
@@ -205,10 +214,7 @@ static enum mt_err next_loose(struct reader *reader, bool oldest_first, struct m
                   " AND seq <= ?3 ORDER BY timestamp %s LIMIT 1)) FROM host WHERE id IN ",
                   oldest_first ? "min" : "max", oldest_first ? "ASC" : "DESC");
     mt_buf_append(&sql, scan->hosts.data, scan->hosts.length);
-    err = mt_buf_string(&sql) == NULL
-              ? mt_sqlite_scan_no_memory(scan, error)
-              : mt_sqlite_statement(&scan->store->file, mt_buf_string(&sql), &statement, error);
-    mt_buf_fini(&sql);
+    err = mt_sqlite_scan_prepare(scan, &sql, &statement, error);
     if (err != MT_OK)
         return err;
     (void)sqlite3_bind_int64(statement, 1, from);

@@ -64,6 +64,11 @@ enum mt_err mt_sqlite_scan_check(const struct mt_sqlite_scan *scan, struct mt_er
 /* mt_sqlite_scan_no_memory: sets *error and returns its code. */
 enum mt_err mt_sqlite_scan_no_memory(const struct mt_sqlite_scan *scan, struct mt_error *error);
 
+/* mt_sqlite_scan_prepare: prepares sql, which it frees; NO_MEMORY where that could not be made.
+ */
+enum mt_err mt_sqlite_scan_prepare(const struct mt_sqlite_scan *scan, struct mt_buf *sql,
+                                   sqlite3_stmt **statement, struct mt_error *error);
+
 /* mt_sqlite_scan_hosts: appends the condition on host_id, " AND ...", to a statement. */
 void mt_sqlite_scan_hosts(const struct mt_sqlite_scan *scan, struct mt_buf *sql);
 
