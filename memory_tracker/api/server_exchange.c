@@ -93,7 +93,7 @@ static bool submit(struct exchange *exchange, struct mt_job *job)
     }
     task->body_bytes = body_bytes;
     task->work.job = *job;
-    task->work.job.deadline_ms = exchange->begun_ms + JOB_DEADLINE_MS;
+    task->work.job.deadline_ms = exchange->client->begun_ms + JOB_DEADLINE_MS;
     task->work.done = hand_back;
     task->loop = loop;
     task->exchange = exchange;
@@ -261,7 +261,7 @@ void mt_exchange_resume(struct loop *loop, int64_t now_ms)
         enum mt_reading_end end = mt_reader_check(loop->reader, exchange->ticket);
 
         /* those behind came later */
-        if (end == MT_READING_GOES_ON && now_ms - exchange->begun_ms < KEEPER_PATIENCE_MS)
+        if (end == MT_READING_GOES_ON && now_ms - exchange->client->begun_ms < KEEPER_PATIENCE_MS)
             return;
         stop_waiting(exchange);
         loop->has_resumed = true;
@@ -302,7 +302,6 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     *exchange = (struct exchange){.generator = {.proceed = mt_answer_proceed},
                                   .req = req,
                                   .client = client,
-                                  .begun_ms = client->loop->now_ms,
                                   .now_s = client->loop->now_s};
     client->exchange = exchange;
     /*

@@ -78,8 +78,7 @@ struct client {
     uint64_t requests;         /* begun on this connection */
     uint64_t turn;             /* of the loop when the last one began */
     int64_t accepted_ms;
-    int64_t
-        begun_ms; /* when the last one was complete; 0: the library has answered by itself since */
+    int64_t begun_ms; /* when the last one was complete; 0: the library answers by itself */
     struct mt_client_watch watch;
     bool shut;    /* no more input is taken */
     bool cut;     /* given up */
@@ -99,11 +98,10 @@ struct exchange {
     size_t sent;         /* bytes of the body handed on; */
     h2o_iovec_t *slices; /* or where it is a page, what is left of it */
     size_t slice_count;
-    size_t most_at_once;  /* bytes; its last slice may exceed that */
-    h2o_linklist_t waits; /* in loop->waiting, if linked; */
-    int64_t ticket;       /* for what; see mt_reader_check */
-    int64_t begun_ms;
-    int64_t now_s;                      /* the wall clock then */
+    size_t most_at_once;                /* bytes; its last slice may exceed that */
+    h2o_linklist_t waits;               /* in loop->waiting, if linked; */
+    int64_t ticket;                     /* for what; see mt_reader_check */
+    int64_t now_s;                      /* the wall clock when it was complete */
     char token[MT_TOKEN_NAME_MOST + 1]; /* name of the token that it came with, or "" */
 };
 
