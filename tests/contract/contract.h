@@ -72,6 +72,13 @@ void contract_scan(struct mt_store *store, const struct mt_query *query,
 void contract_check_same(const struct mt_record *got, const struct mt_record *expected,
                          uint64_t fields);
 
+/* By time, then by host: an order for qsort and the like. */
+int contract_compare(const void *a, const void *b);
+
+/* Asserts that a host is what its records in the list make it at that time. */
+void contract_check_host(const struct mt_host *host, const struct contract_list *model,
+                         int64_t now_s);
+
 /* A question for everything, also the future, all fields, oldest first. */
 struct mt_query contract_everything(void);
 

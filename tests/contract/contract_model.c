@@ -132,7 +132,7 @@ static void append_both(struct mt_store *store, struct contract_list *model, uin
     }
 }
 
-static int compare(const void *a, const void *b)
+int contract_compare(const void *a, const void *b)
 {
     const struct mt_record *left = a;
     const struct mt_record *right = b;
@@ -166,7 +166,7 @@ static void model_scan(const struct contract_list *model, const struct mt_query 
         if (matches(query, &model->records[i]))
             contract_list_add(&matching, &model->records[i]);
     if (matching.count > 0)
-        qsort(matching.records, matching.count, sizeof matching.records[0], compare);
+        qsort(matching.records, matching.count, sizeof matching.records[0], contract_compare);
     to = matching.count -
          (query->skip < (int64_t)matching.count ? (size_t)query->skip : matching.count);
     from = query->limit == 0 || query->limit > (int64_t)to ? 0 : to - (size_t)query->limit;
@@ -258,28 +258,18 @@ static void query_both(struct mt_store *store, const struct contract_list *model
     }
 }
 
-/* An mt_emit_host that checks one host after the other against the model. */
-struct host_check {
-    const struct contract_list *model;
-    char last[MT_HOST_MAX + 1];
-    size_t records;
-};
-
-static enum mt_err check_host(void *context, const struct mt_host *host, struct mt_error *error)
+void contract_check_host(const struct mt_host *host, const struct contract_list *model,
+                         int64_t now_s)
 {
-    struct host_check *check = context;
     struct mt_host expected = {.first = INT64_MAX};
 
-    (void)error;
-    assert_true(strcmp(check->last, host->name) < 0);
-    memcpy(check->last, host->name, sizeof check->last);
-    for (size_t i = 0; i < check->model->count; i++) {
-        const struct mt_record *record = &check->model->records[i];
+    for (size_t i = 0; i < model->count; i++) {
+        const struct mt_record *record = &model->records[i];
 
         if (strcmp(record->host, host->name) != 0)
             continue;
         expected.records++;
-        expected.future += record->timestamp > NOW_S + MT_FUTURE_SLACK_S;
+        expected.future += record->timestamp > now_s + MT_FUTURE_SLACK_S;
         if (record->timestamp < expected.first)
             expected.first = record->timestamp;
         if (record->timestamp >= expected.last) {
@@ -293,6 +283,23 @@ static enum mt_err check_host(void *context, const struct mt_host *host, struct 
     assert_int_equal(host->last, expected.last);
     assert_int_equal(host->future, expected.future);
     assert_int_equal(host->interval_s, expected.interval_s);
+}
+
+/* An mt_emit_host that checks one host after the other against the model. */
+struct host_check {
+    const struct contract_list *model;
+    char last[MT_HOST_MAX + 1];
+    size_t records;
+};
+
+static enum mt_err check_host(void *context, const struct mt_host *host, struct mt_error *error)
+{
+    struct host_check *check = context;
+
+    (void)error;
+    assert_true(strcmp(check->last, host->name) < 0);
+    memcpy(check->last, host->name, sizeof check->last);
+    contract_check_host(host, check->model, NOW_S);
     check->records += (size_t)host->records;
     return MT_OK;
 }

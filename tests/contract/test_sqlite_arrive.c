@@ -194,28 +194,9 @@ struct host_check {
 static enum mt_err check_host(void *context, const struct mt_host *host, struct mt_error *error)
 {
     struct host_check *check = context;
-    struct mt_host expected = {.first = INT64_MAX, .last = -1};
 
     (void)error;
-    for (size_t i = 0; i < check->model->count; i++) {
-        const struct mt_record *record = &check->model->records[i];
-
-        if (strcmp(record->host, host->name) != 0)
-            continue;
-        expected.records++;
-        expected.future += record->timestamp > check->now_s + MT_FUTURE_SLACK_S;
-        if (record->timestamp < expected.first)
-            expected.first = record->timestamp;
-        if (record->timestamp > expected.last) {
-            expected.last = record->timestamp;
-            expected.interval_s = record->value[MT_FIELD_INTERVAL_S];
-        }
-    }
-    assert_int_equal(host->records, expected.records);
-    assert_int_equal(host->first, expected.first);
-    assert_int_equal(host->last, expected.last);
-    assert_int_equal(host->future, expected.future);
-    assert_int_equal(host->interval_s, expected.interval_s);
+    contract_check_host(host, check->model, check->now_s);
     check->records += (size_t)host->records;
     return MT_OK;
 }

@@ -318,16 +318,6 @@ static bool has_ended(pid_t child)
     return ended == child;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const struct mt_record *left = a;
-    const struct mt_record *right = b;
-
-    if (left->timestamp != right->timestamp)
-        return left->timestamp < right->timestamp ? -1 : 1;
-    return strcmp(left->host, right->host);
-}
-
 /* of what arrived meanwhile: all up to some place in the order of arrival, and nothing after it */
 static void check_late(const struct meanwhile *meanwhile, const struct contract_list *seen)
 {
@@ -335,7 +325,7 @@ static void check_late(const struct meanwhile *meanwhile, const struct contract_
 
     for (size_t i = 0; i < meanwhile->late.count && left > 0; i++)
         for (size_t j = 0; j < seen->count; j++)
-            if (compare(&seen->records[j], &meanwhile->late.records[i]) == 0) {
+            if (contract_compare(&seen->records[j], &meanwhile->late.records[i]) == 0) {
                 assert_int_equal(i, seen->count - left);
                 left--;
             }
@@ -356,10 +346,10 @@ static void check_meanwhile(const struct meanwhile *meanwhile, const struct cont
 
         while (at < meanwhile->first.count &&
                meanwhile->first.records[at].timestamp < meanwhile->pruned &&
-               compare(&meanwhile->first.records[at], record) < 0)
+               contract_compare(&meanwhile->first.records[at], record) < 0)
             at++;
         expected = at < meanwhile->first.count ? &meanwhile->first.records[at] : NULL;
-        if (expected != NULL && compare(expected, record) == 0) {
+        if (expected != NULL && contract_compare(expected, record) == 0) {
             contract_check_same(record, expected, query->fields);
             at++;
         } else {
@@ -408,7 +398,7 @@ static void make_late(struct meanwhile *meanwhile, size_t count)
         bool is_new = true;
 
         for (size_t i = 0; i < meanwhile->late.count; i++)
-            is_new = is_new && compare(&record, &meanwhile->late.records[i]) != 0;
+            is_new = is_new && contract_compare(&record, &meanwhile->late.records[i]) != 0;
         if (is_new)
             contract_list_add(&meanwhile->late, &record);
     }
